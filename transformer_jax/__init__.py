@@ -1,0 +1,1 @@
+"""A JAX/Flax research codebase that says whether a change to the Transformer matters."""

@@ -1,0 +1,37 @@
+"""`Batch`: what data hands to models, objectives and decoding; the only thing that they share."""
+
+from typing import Any
+
+from flax import struct
+
+ArrayLike = Any  # numpy on the host, jax on the devices
+
+
+@struct.dataclass
+class Batch:
+    """One global batch, right-padded.
+
+    A segment is one document or one example; several may be packed in a row, and nothing attends across
+    them. Segment 0 is padding. A pair of families is served by one class: without `source_*` the batch is a
+    decoder-only one.
+
+    Attributes:
+      tokens_BL: int32, the decoder's input.
+      targets_BL: int32, the token to be predicted at each position.
+      weights_BL: float32, what each target counts in the loss; 0 on padding and on positions without loss.
+      positions_BL: int32, 0, 1, 2, … inside each segment.
+      segments_BL: int32, 1, 2, … along the row; 0 on padding.
+      bytes_BL: int32, how many bytes of the original text each target stands for (0 for specials).
+      source_BM, source_positions_BM, source_segments_BM: int32, the encoder's input; its segment s belongs
+        to the decoder's segment s.
+    """
+
+    tokens_BL: ArrayLike
+    targets_BL: ArrayLike
+    weights_BL: ArrayLike
+    positions_BL: ArrayLike
+    segments_BL: ArrayLike
+    bytes_BL: ArrayLike
+    source_BM: ArrayLike | None = None
+    source_positions_BM: ArrayLike | None = None
+    source_segments_BM: ArrayLike | None = None

@@ -1,0 +1,274 @@
+"""The configuration of a run: `base()` holds EVERY key, with its default and a comment.
+
+A config file has one function, `get_config(mode) -> ConfigDict`, which takes `base()`, changes what it
+wants to change and returns it. Nothing else in the package is imported here, and config files import
+nothing but this module, so that a config can be read anywhere.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import re
+import traceback
+from pathlib import Path
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from transformer_jax.errors import UserError, nearest
+
+# Keys that change neither what a run computes nor what it measures; they are no part of its fingerprint.
+_COSMETIC = ("run",)
+
+CHOICES = {
+    "model.dtype": ("float32", "bfloat16"),
+    "model.stack": ("scan", "unroll"),
+    "model.remat": ("none", "full", "dots"),
+    "model.attention": ("auto", "plain", "xla", "cudnn"),
+}
+
+
+def base() -> ConfigDict:
+    """A complete config of a small decoder-only model on English text. Keys cannot be added, only changed."""
+    c = ConfigDict()
+    c.seed = 0  # initialisation, dropout and the order of the data follow from it
+
+    c.model = m = ConfigDict()
+    m.family = "decoder_only"  # or encoder_decoder
+    m.layers = 4  # blocks of the decoder stack
+    m.encoder_layers = m.get_oneway_ref("layers")  # blocks of the encoder stack, where there is one
+    m.width = 128  # D
+    m.heads = 4  # H
+    m.head_size = placeholder(int)  # K; None means width / heads, which must then be whole
+    m.ffn_size = m.get_oneway_ref("width") * 4  # F
+    m.position = "rope"  # spec: what tells positions apart
+    m.residual = "pre"  # spec: skip connection and placement of the norm, per sublayer
+    m.mixer = "mha"  # spec: self-attention or what stands in its place
+    m.cross_mixer = "mha"  # spec: how a decoder reads its encoder
+    m.ffn = "gelu"  # spec: the feed-forward sublayer
+    m.norm = "layernorm"  # spec
+    m.bias = False  # biases in the projections of mixers and feed-forwards
+    m.tied_embeddings = True  # the output matrix is the embedding table
+    m.dropout = 0.0  # on embeddings and on every sublayer's output
+    m.dtype = "float32"  # of the computation; parameters are always float32
+    m.stack = "scan"  # scan over layers (compile time constant in depth) or unroll
+    m.remat = "none"  # what is recomputed in the backward pass: none, full, dots (keeps matmul results)
+    m.attention = "auto"  # kernel: auto (by platform), plain (reference), xla, cudnn
+
+    c.data = d = ConfigDict()
+    d.corpus = "web"  # spec: web, web_kjv, text(path=…), jsonl(…), tsv(…), huggingface(…), copy, reverse, …
+    d.view = "text"  # spec: text, pairs (source / target), prompt_answer(loss="answer" | "all")
+    d.tokenizer = "byte"  # spec: byte, bpe(vocab=…), word(vocab=…)
+    d.length = 128  # L, tokens in a row of the decoder
+    d.source_length = d.get_oneway_ref("length")  # M, tokens in a row of the encoder
+    d.batch_size = 16  # B, rows in the global batch of one update
+    d.packed = True  # several examples share a row (segments keep them apart)
+    d.workers = 0  # processes that prepare batches; part of the run's identity
+
+    c.objective = o = ConfigDict()
+    o.z_loss = 0.0  # coefficient of log(Z)^2
+    o.label_smoothing = 0.0
+
+    c.optim = p = ConfigDict()
+    p.learning_rate = 2e-3  # peak
+    p.schedule = "cosine"  # spec: constant, cosine(floor=…), rsqrt, wsd(decay=…, floor=…)
+    p.warmup_steps = 20  # linear from 0
+    p.weight_decay = 0.1  # on matrices only
+    p.b1 = 0.9
+    p.b2 = 0.95
+    p.eps = 1e-8
+    p.clip = 1.0  # global gradient norm; 0 is off
+    p.accumulate = 1  # micro-batches per update; batch_size must be a multiple
+    p.ema = 0.0  # decay of an exponential moving average of the parameters, used in evaluation; 0 is off
+
+    c.train = t = ConfigDict()
+    t.steps = 200  # updates
+    t.eval_every = 50  # updates between evaluations; one is always made at the end
+    t.eval_batches = 8  # batches per evaluation; 0 is the whole split
+    t.steps_per_dispatch = 5  # updates per jitted call
+    t.max_skipped = 20  # updates lost to non-finite values before the run gives up
+
+    # Mesh axes; -1 takes the devices that are left, on one axis at most.
+    c.mesh = ConfigDict(dict(replica=1, data=-1, fsdp=1, tensor=1, context=1, expert=1))
+
+    c.run = r = ConfigDict()  # cosmetic: no part of the fingerprint
+    r.log_every = 10  # updates between lines of progress
+    r.checkpoint_every = 200  # updates between checkpoints; one is always made at the end
+    r.keep_checkpoints = 2
+    r.tensorboard = True
+    return c.lock()
+
+
+def smoke(config: ConfigDict) -> ConfigDict:
+    """Shrinks `config` in place to something that trains in seconds on a CPU; returns it."""
+    model, data, train = config.model, config.data, config.train
+    model.layers, model.width, model.heads = 2, 32, 4
+    model.encoder_layers = 2
+    model.ffn_size = 64
+    model.head_size = None
+    data.length, data.batch_size = min(data.length, 64), 4
+    data.source_length = min(data.source_length, 64)
+    train.steps, train.eval_every, train.eval_batches, train.steps_per_dispatch = 8, 4, 2, 2
+    config.optim.warmup_steps = 2
+    config.run.log_every, config.run.checkpoint_every = 2, 4
+    return config
+
+
+def load(location: str, overrides: dict[str, str] | None = None) -> ConfigDict:
+    """The config of `FILE.py` or `FILE.py:mode`, with `overrides` (dotted key -> text) applied.
+
+    Raises:
+      UserError: if the file is missing or does not give a config, or an override does not fit.
+    """
+    path, _, mode = location.partition(":")
+    get_config = load_function(Path(path), "get_config")
+    try:
+        config = get_config(mode or None)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's file does wrong is told, with its place
+        raise UserError(_told(Path(path), error)) from None
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path}: get_config returned {type(config).__name__}, not a ConfigDict")
+    for key, text in (overrides or {}).items():
+        override(config, key, _parse(config, key, text))
+    return config
+
+
+def load_function(path: Path, name: str):
+    """The function `name` of the Python file at `path`.
+
+    Raises:
+      UserError: if there is no such file, it cannot be run, or it has no such function.
+    """
+    if not path.is_file():
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.py")]) if path.parent.is_dir() else ""
+        raise UserError(f"no such file: {path}{near}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is no Python file: a config or study is written FILE.py or FILE.py:mode")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(_told(path, error)) from None
+    if not callable(getattr(module, name, None)):
+        raise UserError(f"{path} has no function {name}(…)")
+    return getattr(module, name)
+
+
+def override(config: ConfigDict, key: str, value: object) -> None:
+    """Sets the dotted `key`, which must exist, to `value`, which must be of its type.
+
+    Raises:
+      UserError: naming the key with its nearest neighbour, or the value with the accepted type.
+    """
+    node, leaf = _leaf(config, key)
+    try:
+        # A value derived by reference stops following once it is set by hand.
+        node[leaf] = value
+    except TypeError:
+        raise UserError(f"--config.{key}={value!r}: give {_kind(node.get_type(leaf))}") from None
+
+
+def differences(old: dict, new: dict) -> list[str]:
+    """`key: old -> new`, a line for each leaf in which two configs (as dicts) differ, cosmetic keys left out."""
+    a, b = _flat(old), _flat(new)
+    return [f"{k}: {a.get(k)!r} -> {b.get(k)!r}" for k in sorted(a | b) if a.get(k) != b.get(k)]
+
+
+def fingerprint(config: ConfigDict | dict) -> str:
+    """16 hex digits that are equal exactly when two runs compute and measure the same thing."""
+    return hashlib.sha256(json.dumps(_flat(to_dict(config)), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def to_dict(config: ConfigDict | dict) -> dict:
+    """Plain, JSON-ready dict with every reference resolved."""
+    resolved = config.copy_and_resolve_references().to_dict() if isinstance(config, ConfigDict) else config
+    return json.loads(json.dumps(resolved))
+
+
+def from_dict(saved: dict) -> ConfigDict:
+    """The config that `to_dict` wrote. Keys that have come since keep their default."""
+    config = base()
+    for key, value in _flat(saved, cosmetic=True).items():
+        override(config, key, value)
+    return config
+
+
+def structure_problems(config: ConfigDict) -> list[str]:
+    """What is wrong with keys, types and plain values: unknown or missing keys, wrong types, bad choices."""
+    have, want = _flat(to_dict(config), cosmetic=True), _flat(to_dict(base()), cosmetic=True)
+    problems = [f"unknown key {key!r}{nearest(key, want)}" for key in have.keys() - want.keys()]
+    problems += [f"missing key {key!r}" for key in want.keys() - have.keys()]
+    for key, choices in CHOICES.items():
+        if key in have and have[key] not in choices:
+            near = nearest(str(have[key]), choices)
+            problems.append(f"{key}={have[key]!r}: give one of {', '.join(choices)}{near}")
+    for key, value in have.items():
+        if key in want and isinstance(want[key], int | float) and not isinstance(value, int | float):
+            problems.append(f"{key}={value!r}: give a number")
+    return sorted(problems)
+
+
+def _flat(tree: dict, *, cosmetic: bool = False, prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for key, value in tree.items():
+        if not prefix and key in _COSMETIC and not cosmetic:
+            continue
+        if isinstance(value, dict):
+            flat |= _flat(value, cosmetic=cosmetic, prefix=f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _leaf(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
+    *parents, leaf = key.split(".")
+    node = config
+    for parent in parents:
+        node = node[parent] if isinstance(node, ConfigDict) and parent in node else None
+        if node is None:
+            break
+    if not isinstance(node, ConfigDict) or leaf not in node or isinstance(node[leaf], ConfigDict):
+        known = list(_flat(to_dict(config), cosmetic=True))
+        raise UserError(f"unknown config key {key!r}{nearest(key, known)}")
+    return node, leaf
+
+
+def _parse(config: ConfigDict, key: str, text: str) -> object:
+    """The value that a command line's `text` means for `key`, by the type of the key."""
+    node, leaf = _leaf(config, key)
+    kind = node.get_type(leaf)
+    if kind is str:
+        return text
+    if kind is bool:
+        if text.lower() in ("true", "1", "yes", "false", "0", "no"):
+            return text.lower() in ("true", "1", "yes")
+        raise UserError(f"--config.{key}={text}: give true or false")
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if kind is float and type(value) is int:
+        value = float(value)
+    if value is not None and type(value) is not kind:
+        raise UserError(f"--config.{key}={text}: give {_kind(kind)}")
+    return value
+
+
+def _kind(kind: type) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(
+        kind, str(kind)
+    )
+
+
+def _told(path: Path, error: Exception) -> str:
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
+    place = f"{path}:{lines[-1]}" if lines else str(path)
+    unknown = re.search(r'Key "(\w+)" does not exist', str(error))
+    if unknown:
+        leaves = [key.rpartition(".")[2] for key in _flat(to_dict(base()), cosmetic=True)]
+        return f"{place}: unknown config key {unknown[1]!r}{nearest(unknown[1], leaves)}"
+    return f"{place}: {type(error).__name__}: {str(error).strip()}"

@@ -1,0 +1,154 @@
+"""Variants by name: `Registry` and the spec strings `'rope(theta=1e4)'` that choose among them.
+
+A spec is read with `ast` and never evaluated. It names a registered class and may set some of the class's
+own dataclass fields, literals only. It is replaced as a whole, so no stale argument survives an override.
+"""
+
+import ast
+import dataclasses
+import importlib
+import pkgutil
+import types
+import typing
+from collections.abc import Callable
+from functools import lru_cache
+
+from transformer_jax.errors import UserError, nearest
+
+_FLAX_FIELDS = ("parent", "name")
+
+
+@lru_cache(maxsize=None)
+def parse_spec(spec: str) -> tuple[str, tuple[tuple[str, object], ...]]:
+    """`'rope(theta=1e4)'` -> `('rope', (('theta', 1e4),))`.
+
+    Raises:
+      UserError: if `spec` is neither `name` nor `name(key=literal, …)`.
+    """
+    wanted = "a spec is written name or name(key=value, …), with literal values"
+    try:
+        node = ast.parse(spec.strip(), mode="eval").body
+    except SyntaxError:
+        raise UserError(f"cannot read the spec {spec!r}: {wanted}") from None
+    if isinstance(node, ast.Name):
+        return node.id, ()
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)) or node.args:
+        raise UserError(f"cannot read the spec {spec!r}: {wanted}")
+    arguments = {}
+    for keyword in node.keywords:
+        try:
+            arguments[keyword.arg] = ast.literal_eval(keyword.value)
+        except ValueError:
+            raise UserError(f"in the spec {spec!r}, {keyword.arg} is not a literal: {wanted}") from None
+    return node.func.id, tuple(arguments.items())
+
+
+def format_spec(name: str, **arguments: object) -> str:
+    """The inverse of `parse_spec`: `format_spec('rope', theta=1e4)` -> `'rope(theta=10000.0)'`."""
+    inner = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    return f"{name}({inner})" if inner else name
+
+
+class Registry:
+    """The variants of one axis ('position', 'mixer', …), found in one package, one file each.
+
+    The package is imported when the registry is first asked for something, so a new file is picked up
+    without an edited line.
+    """
+
+    def __init__(self, axis: str, package: str, *, base_fields: tuple[str, ...] = ()):
+        """Args:
+        axis: what the variants vary, as errors and tables call it.
+        package: the package whose modules register them.
+        base_fields: fields that the caller of `build` gives and that a spec may not set.
+        """
+        self.axis = axis
+        self._package = package
+        self._base_fields = base_fields
+        self._classes: dict[str, type] = {}
+
+    def register(self, name: str) -> Callable[[type], type]:
+        """Class decorator: `@positions.register('rope')`."""
+
+        def add(cls: type) -> type:
+            if name in self._classes and self._classes[name].__module__ != cls.__module__:
+                raise ValueError(f"{self.axis} {name!r} is registered twice: {self._classes[name]} and {cls}")
+            self._classes[name] = cls
+            return cls
+
+        return add
+
+    def names(self) -> list[str]:
+        import_all(self._package)
+        return sorted(self._classes)
+
+    def lookup(self, spec: str) -> type:
+        """The class that `spec` names.
+
+        Raises:
+          UserError: `unknown position 'ropee' (did you mean 'rope'?); have alibi, learned, …`.
+        """
+        name, _ = parse_spec(spec)
+        names = self.names()
+        if name not in self._classes:
+            raise UserError(f"unknown {self.axis} {name!r}{nearest(name, names)}; have {', '.join(names)}")
+        return self._classes[name]
+
+    def options(self, spec: str) -> dict[str, dataclasses.Field]:
+        """The fields of a variant that a spec may set, by name."""
+        hidden = (*_FLAX_FIELDS, *self._base_fields)
+        return {f.name: f for f in dataclasses.fields(self.lookup(spec)) if f.init and f.name not in hidden}
+
+    def arguments(self, spec: str) -> dict[str, object]:
+        """The checked arguments of `spec`: names and types as the class declares them."""
+        options = self.options(spec)
+        checked = {}
+        for key, value in parse_spec(spec)[1]:
+            if key not in options:
+                have = ", ".join(options) or "no arguments"
+                raise UserError(
+                    f"{self.axis} {spec!r} has no argument {key!r}{nearest(key, options)}; it takes {have}"
+                )
+            checked[key] = _coerce(value, options[key].type, f"{self.axis} {spec!r}, argument {key!r}")
+        return checked
+
+    def build(self, spec: str, /, **given: object):
+        """The variant that `spec` names, its own arguments from the spec and the base's from `given`."""
+        return self.lookup(spec)(**self.arguments(spec), **given)
+
+
+def _coerce(value: object, declared: object, where: str) -> object:
+    """`value` if it is of the `declared` type; an int stands for a float, a list for a tuple."""
+    options = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
+    for option in options:
+        origin = typing.get_origin(option) or option
+        if origin is typing.Literal:
+            if value in typing.get_args(option):
+                return value
+            continue
+        if option is None or option is types.NoneType:
+            if value is None:
+                return None
+            continue
+        if origin is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if origin is tuple and isinstance(value, list | tuple):
+            return tuple(value)
+        if isinstance(value, origin) and not (origin is int and isinstance(value, bool)):
+            return value
+    accepted = " or ".join(_type_name(option) for option in options)
+    raise UserError(f"{where}: {value!r} is not accepted; give {accepted}")
+
+
+def _type_name(option: object) -> str:
+    if typing.get_origin(option) is typing.Literal:
+        return " or ".join(repr(choice) for choice in typing.get_args(option))
+    return "None" if option in (None, types.NoneType) else getattr(option, "__name__", str(option))
+
+
+@lru_cache(maxsize=None)
+def import_all(package: str) -> None:
+    """Imports every module of `package`, so that what they register is known."""
+    module = importlib.import_module(package)
+    for info in pkgutil.iter_modules(module.__path__):
+        importlib.import_module(f"{package}.{info.name}")

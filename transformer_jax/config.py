@@ -173,7 +173,7 @@ def override(config: ConfigDict, key: str, value: object) -> None:
 
 
 def differences(old: dict, new: dict) -> list[str]:
-    """`key: old -> new`, a line for each leaf in which two configs (as dicts) differ, cosmetic keys left out."""
+    """`key: old -> new`, a line for each leaf in which two configs differ, cosmetic keys left out."""
     a, b = _flat(old), _flat(new)
     return [f"{k}: {a.get(k)!r} -> {b.get(k)!r}" for k in sorted(a | b) if a.get(k) != b.get(k)]
 

@@ -11,14 +11,14 @@ import pkgutil
 import types
 import typing
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 
 from transformer_jax.errors import UserError, nearest
 
 _FLAX_FIELDS = ("parent", "name")
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse_spec(spec: str) -> tuple[str, tuple[tuple[str, object], ...]]:
     """`'rope(theta=1e4)'` -> `('rope', (('theta', 1e4),))`.
 
@@ -146,9 +146,9 @@ def _type_name(option: object) -> str:
     return "None" if option in (None, types.NoneType) else getattr(option, "__name__", str(option))
 
 
-@lru_cache(maxsize=None)
+@cache
 def import_all(package: str) -> None:
-    """Imports every module of `package`, so that what they register is known."""
+    """Imports every module of `package` (which may be a single module), so that what they register is known."""
     module = importlib.import_module(package)
-    for info in pkgutil.iter_modules(module.__path__):
+    for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
         importlib.import_module(f"{package}.{info.name}")

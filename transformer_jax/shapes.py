@@ -30,7 +30,7 @@ else:
 
 
 def checked(function: _Function) -> _Function:
-    """Checks the jaxtyping annotations of `function` at each call (trace) if TRANSFORMER_JAX_CHECK_SHAPES is set.
+    """Checks the annotated shapes of `function` at each trace if TRANSFORMER_JAX_CHECK_SHAPES is set.
 
     The tests set it; elsewhere the function is returned as it is.
     """

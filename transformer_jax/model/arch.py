@@ -1,0 +1,81 @@
+"""`Arch`: everything static about a model, hashable, so that equal models share one compiled program."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Dims:
+    """Sizes. `length` is the longest row that the model is trained and evaluated on."""
+
+    width: int  # D
+    heads: int  # H
+    head_size: int  # K
+    ffn_size: int  # F
+    vocab: int  # V
+    length: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The spec of every part that can be switched."""
+
+    position: str
+    residual: str
+    mixer: str
+    cross_mixer: str
+    ffn: str
+    norm: str
+    bias: bool  # biases in projections
+    tied_embeddings: bool
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How it is computed, which does not change what is computed (but for rounding)."""
+
+    dtype: str
+    stack: str
+    remat: str
+    attention: str  # plain, xla or cudnn: 'auto' has been resolved
+
+
+@dataclass(frozen=True)
+class Arch:
+    family: str
+    layers: int  # of the decoder stack
+    encoder_layers: int
+    dropout: float
+    dims: Dims
+    parts: Parts
+    execution: Execution
+
+    @classmethod
+    def from_config(cls, config, *, vocab: int, platform: str) -> "Arch":
+        """The architecture of a validated config.
+
+        Args:
+          config: the complete ConfigDict (its `model` and `data` sections are read).
+          vocab: the tokenizer's vocabulary size.
+          platform: 'cpu', 'gpu' or 'tpu', which resolves `model.attention='auto'`.
+        """
+        m = config.model
+        head_size = m.head_size if m.head_size is not None else m.width // m.heads
+        length = max(config.data.length, config.data.source_length)
+        return cls(
+            family=m.family,
+            layers=m.layers,
+            encoder_layers=m.encoder_layers,
+            dropout=m.dropout,
+            dims=Dims(m.width, m.heads, head_size, m.ffn_size, vocab, length),
+            parts=Parts(
+                m.position, m.residual, m.mixer, m.cross_mixer, m.ffn, m.norm, m.bias, m.tied_embeddings
+            ),
+            execution=Execution(m.dtype, m.stack, m.remat, resolve_attention(m.attention, m.dtype, platform)),
+        )
+
+
+def resolve_attention(attention: str, dtype: str, platform: str) -> str:
+    """The kernel that 'auto' stands for: cuDNN's fused one where it exists (GPU, bfloat16), else XLA's."""
+    if attention != "auto":
+        return attention
+    return "cudnn" if (platform, dtype) == ("gpu", "bfloat16") else "xla"

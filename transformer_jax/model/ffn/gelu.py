@@ -1,0 +1,15 @@
+"""GELU feed-forward."""
+
+import jax
+
+from transformer_jax.model.ffn.base import Plain, ffns
+
+
+@ffns.register("gelu")
+class GELU(Plain):
+    """Φ(h) h W_out, h = x W_in (Hendrycks & Gimpel 2016); the tanh form by default, as in GPT-2."""
+
+    approximate: bool = True
+
+    def activation(self, h_BLF):
+        return jax.nn.gelu(h_BLF, approximate=self.approximate)

@@ -1,0 +1,13 @@
+"""ReLU feed-forward."""
+
+import jax
+
+from transformer_jax.model.ffn.base import Plain, ffns
+
+
+@ffns.register("relu")
+class ReLU(Plain):
+    """max(0, x W_in) W_out (Vaswani et al. 2017, eq. 2)."""
+
+    def activation(self, h_BLF):
+        return jax.nn.relu(h_BLF)

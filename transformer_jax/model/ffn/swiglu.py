@@ -1,0 +1,13 @@
+"""SwiGLU feed-forward."""
+
+import jax
+
+from transformer_jax.model.ffn.base import Gated, ffns
+
+
+@ffns.register("swiglu")
+class SwiGLU(Gated):
+    """(swish(x W_gate) * x W_in) W_out (Shazeer 2020, arXiv 2002.05202, eq. 6)."""
+
+    def activation(self, h_BLF):
+        return jax.nn.silu(h_BLF)

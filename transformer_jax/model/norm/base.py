@@ -1,0 +1,13 @@
+"""The interface of a norm."""
+
+from transformer_jax.model.base import Part
+from transformer_jax.registry import Registry
+
+norms = Registry("norm", "transformer_jax.model.norm", base_fields=("arch",))
+
+
+class Norm(Part):
+    """`x_BLD -> y_BLD`, each position by itself; computed in float32, returned in the dtype of `x`."""
+
+    def __call__(self, x_BLD):
+        raise NotImplementedError

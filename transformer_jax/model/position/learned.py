@@ -1,0 +1,35 @@
+"""A learned vector for each position."""
+
+from flax import linen as nn
+
+from transformer_jax.model.position.base import Position, positions
+
+
+@positions.register("learned")
+class Learned(Position):
+    """E[t] + P[p], P learned (Gehring et al. 2017, sec. 3.1). Undefined at and past its length.
+
+    `length` is the number of rows of P; None takes the longest row of the config. P starts with the
+    variance 0.02^2 (GPT-2), small beside embeddings of unit variance.
+    """
+
+    length: int | None = None
+
+    @property
+    def rows(self) -> int:
+        return self.arch.dims.length if self.length is None else self.length
+
+    def problems(self) -> list[str]:
+        longest = self.arch.dims.length
+        if self.rows >= longest:
+            return []
+        return [
+            f"learned positions end at {self.rows}, and rows are {longest} tokens long: "
+            f"give learned(length={longest}) or more, or shorten data.length"
+        ]
+
+    @nn.compact
+    def embed(self, x_BLD, pos_BL):
+        shape = (self.rows, x_BLD.shape[-1])
+        table_LD = self.weight("table", shape, ("positions", "width"), nn.initializers.normal(0.02))
+        return x_BLD + table_LD[pos_BL]

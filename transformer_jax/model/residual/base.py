@@ -1,0 +1,39 @@
+"""The interface of a residual scheme, which owns the skip, the norm's placement, scales and gates."""
+
+from collections.abc import Callable
+
+from transformer_jax.model.base import Layer, Part
+from transformer_jax.model.norm import Norm, norms
+from transformer_jax.registry import Registry
+
+residuals = Registry("residual", "transformer_jax.model.residual", base_fields=("arch", "sublayer"))
+
+
+class Residual(Part):
+    """One instance per sublayer, and one at the end of the stack whose `close` is called.
+
+    Attributes:
+      sublayer: 'attention', 'cross' or 'ffn'; 'stack' for the instance at the end.
+    """
+
+    sublayer: str
+
+    def open(self, x_BLD):
+        """The stream that the first block takes, from the embeddings. Free of parameters; any pytree."""
+        return x_BLD
+
+    def __call__(self, stream, branch: Callable, *, layer: Layer):
+        """The next stream. `branch(x_BLD) -> y_BLD` is the sublayer itself, dropout included.
+
+        A branch is closed (bias added) before the sum; the other order makes XLA's fusion explode with
+        depth on CPUs.
+        """
+        raise NotImplementedError
+
+    def close(self, stream):
+        """What the logits are computed from."""
+        return stream
+
+    def norm(self) -> Norm:
+        """The norm that `model.norm` names, to be called inside a compact method."""
+        return norms.build(self.arch.parts.norm, arch=self.arch, name="norm")

@@ -50,6 +50,7 @@ def base() -> ConfigDict:
     m.norm = "layernorm"  # spec
     m.bias = False  # biases in the projections of mixers and feed-forwards
     m.tied_embeddings = True  # the output matrix is the embedding table
+    m.vocab_multiple = 1  # rows of the table are rounded up to it, so that a mesh can divide them
     m.dropout = 0.0  # on embeddings and on every sublayer's output
     m.dtype = "float32"  # of the computation; parameters are always float32
     m.stack = "scan"  # scan over layers (compile time constant in depth) or unroll
@@ -259,9 +260,7 @@ def _parse(config: ConfigDict, key: str, text: str) -> object:
 
 
 def _kind(kind: type) -> str:
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(
-        kind, str(kind)
-    )
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(kind, str(kind))
 
 
 def _told(path: Path, error: Exception) -> str:

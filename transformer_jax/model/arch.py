@@ -12,6 +12,7 @@ class Dims:
     head_size: int  # K
     ffn_size: int  # F
     vocab: int  # V
+    vocab_rows: int  # rows of the embedding table, at least V
     length: int
 
 
@@ -61,15 +62,14 @@ class Arch:
         m = config.model
         head_size = m.head_size if m.head_size is not None else m.width // m.heads
         length = max(config.data.length, config.data.source_length)
+        rows = -(-vocab // m.vocab_multiple) * m.vocab_multiple
         return cls(
             family=m.family,
             layers=m.layers,
             encoder_layers=m.encoder_layers,
             dropout=m.dropout,
-            dims=Dims(m.width, m.heads, head_size, m.ffn_size, vocab, length),
-            parts=Parts(
-                m.position, m.residual, m.mixer, m.cross_mixer, m.ffn, m.norm, m.bias, m.tied_embeddings
-            ),
+            dims=Dims(m.width, m.heads, head_size, m.ffn_size, vocab, rows, length),
+            parts=Parts(m.position, m.residual, m.mixer, m.cross_mixer, m.ffn, m.norm, m.bias, m.tied_embeddings),
             execution=Execution(m.dtype, m.stack, m.remat, resolve_attention(m.attention, m.dtype, platform)),
         )
 

@@ -27,9 +27,7 @@ def attend(
     """
     if backend != "plain":
         bias = None if bias_BHLM is None else bias_BHLM.astype(q_BLHK.dtype)
-        return jax.nn.dot_product_attention(
-            q_BLHK, k_BMGK, v_BMGK, bias=bias, mask=mask_B1LM, implementation=backend
-        )
+        return jax.nn.dot_product_attention(q_BLHK, k_BMGK, v_BMGK, bias=bias, mask=mask_B1LM, implementation=backend)
     B, L, H, K = q_BLHK.shape
     G = k_BMGK.shape[2]
     q_BLGJK = q_BLHK.reshape(B, L, G, H // G, K)

@@ -21,7 +21,7 @@ class Embedding(Part):
 
     def setup(self):
         dims = self.arch.dims
-        shape = (dims.vocab, dims.width)
+        shape = (dims.vocab_rows, dims.width)
         self.table_VD = self.weight("table", shape, ("vocab", "width"), fan_in(dims.width))
         if not self.arch.parts.tied_embeddings:
             self.out_VD = self.weight("out", shape, ("vocab", "width"), fan_in(dims.width))
@@ -37,6 +37,7 @@ class Embedding(Part):
         """logits_BLV in float32."""
         table_VD = self.table_VD if self.arch.parts.tied_embeddings else self.out_VD
         logits_BLV = jnp.einsum("BLD,VD->BLV", y_BLD, table_VD, preferred_element_type=jnp.float32)
+        logits_BLV = logits_BLV[..., : self.arch.dims.vocab]
         return constrain(logits_BLV, "act_batch", "act_length", "act_vocab")
 
 

@@ -8,7 +8,12 @@ from transformer_jax.shapes import Array, Float, Int, checked
 
 @checked
 def rotate(
-    x_BLHK: Float[Array, "B L H K"], pos_BL: Int[Array, "B L"], *, theta: float, n_rotated: int, interleaved: bool
+    x_BLHK: Float[Array, "B L H K"],
+    pos_BL: Int[Array, "B L"],
+    *,
+    theta: float,
+    n_rotated: int,
+    interleaved: bool,
 ) -> Float[Array, "B L H K"]:
     """Turns pair i of the first `n_rotated` entries of each head by the angle p * theta^(-2i / n_rotated).
 
@@ -58,6 +63,4 @@ class Rope(Position):
         ]
 
     def rotate(self, x_BLHK, pos_BL):
-        return rotate(
-            x_BLHK, pos_BL, theta=self.theta, n_rotated=self.n_rotated, interleaved=self.interleaved
-        )
+        return rotate(x_BLHK, pos_BL, theta=self.theta, n_rotated=self.n_rotated, interleaved=self.interleaved)

@@ -9,9 +9,7 @@ from transformer_jax.shapes import Array, Int, checked
 
 
 @checked
-def bucket(
-    distance_BLM: Int[Array, "B L M"], *, buckets: int, max_distance: int, causal: bool
-) -> Int[Array, "B L M"]:
+def bucket(distance_BLM: Int[Array, "B L M"], *, buckets: int, max_distance: int, causal: bool) -> Int[Array, "B L M"]:
     """The bucket of key position minus query position.
 
     Both ways: half of the buckets for each sign. Half of what is left is exact; beyond it the width of a

@@ -1,0 +1,60 @@
+"""What is minimised: weighted cross-entropy of the next token, as a pure function of logits and a Batch."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from transformer_jax.batch import Batch
+from transformer_jax.shapes import Array, Float, checked
+
+
+@struct.dataclass
+class Loss:
+    """Sums over a batch, so that micro-batches, devices and evaluation batches add up exactly.
+
+    Attributes:
+      total: what is differentiated, in nats: cross-entropy of the (smoothed) targets + z-loss.
+      nats: plain cross-entropy of the targets, which is reported.
+      correct: how many targets were the most likely token.
+      tokens: the sum of the weights.
+      bytes: how many bytes of text the weighted targets stand for.
+    """
+
+    total: Array
+    nats: Array
+    correct: Array
+    tokens: Array
+    bytes: Array
+
+    def __add__(self, other: "Loss") -> "Loss":
+        return jax.tree.map(jnp.add, self, other)
+
+
+@checked
+def cross_entropy(
+    logits_BLV: Float[Array, "B L V"], batch: Batch, *, label_smoothing: float = 0.0, z_loss: float = 0.0
+) -> Loss:
+    """-Σ w log p(target), one form for causal and for sequence-to-sequence models.
+
+    Args:
+      label_smoothing: ε spread evenly over the vocabulary (Szegedy et al. 2016, sec. 7).
+      z_loss: coefficient of (log Z)^2, which keeps logits from drifting (PaLM; Chowdhery et al. 2022, sec. 5).
+    """
+    log_z_BL = jax.nn.logsumexp(logits_BLV, axis=-1)
+    target_BL = jnp.take_along_axis(logits_BLV, batch.targets_BL[..., None], axis=-1)[..., 0]
+    nats_BL = log_z_BL - target_BL
+    total_BL = nats_BL
+    if label_smoothing:
+        uniform_BL = log_z_BL - logits_BLV.mean(-1)
+        total_BL = (1.0 - label_smoothing) * nats_BL + label_smoothing * uniform_BL
+    if z_loss:
+        total_BL = total_BL + z_loss * jnp.square(log_z_BL)
+    weights_BL = batch.weights_BL
+    hit_BL = jnp.argmax(logits_BLV, -1) == batch.targets_BL
+    return Loss(
+        total=jnp.sum(weights_BL * total_BL),
+        nats=jnp.sum(weights_BL * nats_BL),
+        correct=jnp.sum(weights_BL * hit_BL),
+        tokens=jnp.sum(weights_BL),
+        bytes=jnp.sum(weights_BL * batch.bytes_BL),
+    )

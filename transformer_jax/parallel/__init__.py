@@ -1,0 +1,1 @@
+"""Where arrays lie: mesh axes, and the table from logical axis names to them."""

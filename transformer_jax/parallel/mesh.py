@@ -1,0 +1,40 @@
+"""The device mesh."""
+
+import math
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from transformer_jax.errors import UserError
+
+# replica carries independent runs and never communicates; data and fsdp split the batch, fsdp the
+# parameters too; tensor splits heads, feed-forward and vocabulary; context the length; expert the experts.
+AXES = ("replica", "data", "fsdp", "tensor", "context", "expert")
+
+
+def axis_sizes(mesh_config, n_devices: int) -> dict[str, int]:
+    """The size of every axis, -1 resolved.
+
+    Raises:
+      UserError: if the sizes do not multiply to the number of devices.
+    """
+    sizes = {axis: mesh_config[axis] for axis in AXES}
+    open_axes = [axis for axis, size in sizes.items() if size == -1]
+    bad = {axis: size for axis, size in sizes.items() if size < 1 and size != -1}
+    if bad or len(open_axes) > 1:
+        raise UserError(f"mesh={sizes}: give sizes of at least 1, and -1 (the rest) on one axis at most")
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    if n_devices % fixed or (not open_axes and fixed != n_devices):
+        raise UserError(
+            f"mesh={sizes} needs {'a multiple of ' if open_axes else ''}{fixed} devices, and there are {n_devices}"
+        )
+    for axis in open_axes:
+        sizes[axis] = n_devices // fixed
+    return sizes
+
+
+def make_mesh(mesh_config, devices=None) -> Mesh:
+    """The mesh of `config.mesh` over all devices. Auto axes: logically partitioned linen needs them."""
+    devices = jax.devices() if devices is None else devices
+    sizes = axis_sizes(mesh_config, len(devices))
+    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)

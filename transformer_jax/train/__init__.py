@@ -1,0 +1,5 @@
+"""From a config to a trained run."""
+
+from transformer_jax.train.loop import train
+
+__all__ = ["train"]

@@ -1,0 +1,283 @@
+"""`train`: one config, one run; started again with the same workdir, it resumes."""
+
+import math
+import signal
+import statistics
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from transformer_jax import data as data_lib
+from transformer_jax.evaluate.loss import evaluate_loss, place, summarise
+from transformer_jax.model.arch import Arch
+from transformer_jax.parallel.mesh import make_mesh
+from transformer_jax.train import flops, rundir
+from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.metrics import Metrics, Progress
+from transformer_jax.train.step import Program, Recipe, program
+from transformer_jax.validate import validate
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop, and has saved a checkpoint to resume from."""
+
+
+def train(config: ConfigDict, workdir: Path, *, progress_file=None) -> dict:
+    """Trains, or resumes, the run of `config` in `workdir`.
+
+    Args:
+      workdir: made if it is not there. A finished run is not run again.
+      progress_file: where lines of progress go; stderr if None.
+
+    Returns:
+      the content of result.json: `status` ('finished' or 'diverged'), `step`, `parameters`,
+      `tokens_per_second` (median over windows, without compilation and evaluation), `seconds`,
+      `flops_per_token`, `skipped`, `metrics` (of the last evaluation).
+
+    Raises:
+      UserError: for a config that cannot be run, or a workdir of another config.
+      Interrupted: after SIGINT or SIGTERM; everything up to there is saved.
+    """
+    platform = jax.default_backend()
+    validate(config, n_devices=jax.device_count(), platform=platform)
+    workdir = Path(workdir).absolute()
+    rundir.claim(workdir, config)
+    done = rundir.read_result(workdir)
+    if done is not None:
+        return done
+    data = data_lib.load(config.data, config.seed)
+    run = Run(config, workdir, data, make_mesh(config.mesh), Progress(config.train.steps, progress_file))
+    try:
+        with stop_signals() as stop:
+            return run.to_the_end(stop)
+    finally:
+        run.close()
+
+
+def compiled_program(config: ConfigDict, vocab: int, mesh) -> Program:
+    """The program of a config: equal static parts give the same object, compiled once."""
+    arch = Arch.from_config(config, vocab=vocab, platform=mesh.devices.flat[0].platform)
+    return program(arch, Recipe.from_config(config), mesh)
+
+
+class Run:
+    """A run in progress: its state, data position, files and clock."""
+
+    def __init__(self, config, workdir: Path, data, mesh, progress: Progress):
+        self._config, self._workdir, self._data, self._progress = config, workdir, data, progress
+        self._program = compiled_program(config, data.vocab_size, mesh)
+        self._is_writer = jax.process_index() == 0
+        self._checkpoints = Checkpoints(workdir / "checkpoints", config.run.keep_checkpoints)
+        self._iterator = data.train_iterator(jax.process_index(), jax.process_count())
+        key = jax.random.key(config.seed)
+        self._step_key = jax.random.fold_in(key, 1)
+        self._state, self.step = self._start(jax.random.fold_in(key, 0))
+        if self._is_writer:
+            data.tokenizer.save(workdir / "tokenizer.json")
+            rundir.write_json(workdir / "manifest.json", rundir.manifest(config, data, mesh))
+        self._metrics = Metrics(workdir, config.run.tensorboard) if self._is_writer else None
+        self._clock = Clock()
+        self._pending = []  # StepMetrics still on the devices
+        self._last_eval: tuple[int, dict[str, float]] | None = None
+
+    def _start(self, init_key):
+        for line in self._checkpoints.corrupt:
+            print(f"warning: {line}", flush=True)
+        if self._checkpoints.latest is None:
+            return self._program.init(init_key), 0
+        state, iterator_state = self._checkpoints.restore(self._program.state_structs)
+        self._iterator.set_state(iterator_state)
+        return state, self._checkpoints.latest
+
+    def close(self) -> None:
+        self._iterator.close()
+        self._checkpoints.close()
+        if self._metrics is not None:
+            self._metrics.close()
+
+    def to_the_end(self, stop: threading.Event) -> dict:
+        """Updates until the last one, divergence or a signal."""
+        t, r = self._config.train, self._config.run
+        start = time.monotonic()
+        while self.step < t.steps:
+            before = self.step
+            self._dispatch(min(t.steps_per_dispatch, t.steps - self.step))
+            if self._crossed(before, r.log_every) and self._log_and_diverged():
+                return self._finish("diverged", start)
+            if self._crossed(before, t.eval_every):
+                self._evaluate()
+            if stop.is_set():
+                self._save()
+                raise Interrupted(f"stopped at step {self.step}; the same command resumes")
+            if self._crossed(before, r.checkpoint_every):
+                self._save()
+        return self._finish("finished", start)
+
+    def _crossed(self, before: int, every: int) -> bool:
+        """Whether a multiple of `every`, or the end, was reached since `before`."""
+        return self.step // every > before // every or self.step == self._config.train.steps
+
+    def _dispatch(self, updates: int) -> None:
+        batches = [next(self._iterator) for _ in range(updates)]
+        self._clock.tokens += sum(_real_tokens(batch) for batch in batches) * jax.process_count()
+        stacked = jax.tree.map(lambda *xs: np.stack(xs), *batches)
+        batches_TBL = place(self._program, stacked, leading=1)
+        self._state, metrics = self._program.train(self._state, batches_TBL, self._step_key)
+        self._pending.append(metrics)
+        self.step += updates
+        if not self._clock.running:
+            jax.block_until_ready(metrics)  # the first call compiles, which is not training speed
+            self._clock.restart()
+
+    def _log_and_diverged(self) -> bool:
+        """Fetches what the devices have counted, writes and shows it; True if too much was skipped."""
+        fetched = jax.device_get(self._pending)
+        self._pending = []
+        speed = self._clock.lap()
+        sums = jax.tree.map(lambda *xs: np.sum(np.concatenate(xs), dtype=np.float64), *[m.loss for m in fetched])
+        values = {f"train/{name}": value for name, value in summarise(sums).items()}
+        values["train/grad_norm"] = float(np.mean(np.concatenate([m.grad_norm for m in fetched])))
+        values["train/skipped"] = float(self._state.skipped)
+        values["train/learning_rate"] = float(self._program.recipe.optim.schedule(self.step - 1))
+        if speed is not None:
+            values["train/tokens_per_second"] = speed
+            utilisation = self._utilisation(speed)
+            if utilisation is not None:
+                values["train/model_flops_utilisation"] = utilisation
+        self._write(values)
+        self._show(values)
+        return values["train/skipped"] > self._config.train.max_skipped
+
+    def _evaluate(self) -> None:
+        with self._clock.paused():
+            batches = self._data.eval_batches(
+                "valid", self._config.train.eval_batches, jax.process_index(), jax.process_count()
+            )
+            values = evaluate_loss(self._program, self._eval_params, batches)
+        values = {f"valid/{name}": value for name, value in values.items()}
+        self._last_eval = (self.step, values)
+        self._write(values)
+        self._show(values)
+
+    @property
+    def _eval_params(self):
+        return self._state.params if self._state.ema is None else self._state.ema
+
+    def _save(self) -> None:
+        with self._clock.paused():
+            self._checkpoints.save(self.step, self._state, self._iterator.get_state())
+
+    def _finish(self, status: str, start: float) -> dict:
+        if status == "finished":
+            if self._last_eval is None or self._last_eval[0] != self.step:
+                self._evaluate()
+            self._save()
+        else:
+            print(
+                f"diverged: {int(self._state.skipped)} updates had a non-finite loss or gradient, more than "
+                f"train.max_skipped={self._config.train.max_skipped}; stopped at step {self.step}",
+                flush=True,
+            )
+        result = {
+            "status": status,
+            "step": self.step,
+            "parameters": flops.count(self._state.params),
+            "tokens_per_second": self._clock.median(),
+            "seconds": time.monotonic() - start,
+            "flops_per_token": self._flops_per_token(),
+            "skipped": int(self._state.skipped),
+            "metrics": self._last_eval[1] if status == "finished" else {},
+        }
+        if self._is_writer:
+            rundir.write_json(self._workdir / "result.json", result)
+        return result
+
+    def _flops_per_token(self) -> float:
+        d, arch = self._config.data, self._program.arch
+        source = d.source_length if "encoder" in self._state.params else 0
+        per_row = flops.train_flops_per_row(arch, self._program.param_shapes, d.length, source)
+        return per_row / (d.length + source)
+
+    def _utilisation(self, speed: float) -> float | None:
+        peak = flops.peak_flops(jax.devices()[0])
+        return None if peak is None else speed * self._flops_per_token() / (peak * jax.device_count())
+
+    def _write(self, values: dict[str, float]) -> None:
+        if self._metrics is not None:
+            self._metrics.write(self.step, {"seconds": self._clock.total, **values})
+
+    def _show(self, values: dict[str, float]) -> None:
+        names = {
+            "train/loss": "loss",
+            "valid/loss": "valid loss",
+            "valid/bits_per_byte": "valid bits/byte",
+            "train/tokens_per_second": "tokens/s",
+            "train/model_flops_utilisation": "MFU",
+        }
+        shown = {names[key]: value for key, value in values.items() if key in names}
+        note = f"  {int(values['train/skipped'])} updates skipped" if values.get("train/skipped") else ""
+        if self._is_writer:
+            self._progress.tick(self.step, shown, note)
+
+
+class Clock:
+    """Training time in windows, compilation, evaluation and saving left out."""
+
+    def __init__(self):
+        self.running, self.tokens, self.total = False, 0, 0.0
+        self._since = time.monotonic()
+        self._speeds: list[float] = []
+
+    def restart(self) -> None:
+        self.running, self.tokens, self._since = True, 0, time.monotonic()
+
+    def lap(self) -> float | None:
+        """Tokens per second since the last lap; None if nothing but compilation has happened."""
+        seconds, tokens = time.monotonic() - self._since, self.tokens
+        self.total += seconds
+        self.restart()
+        if not tokens:
+            return None
+        self._speeds.append(tokens / seconds)
+        return self._speeds[-1]
+
+    def median(self) -> float:
+        return statistics.median(self._speeds) if self._speeds else math.nan
+
+    @contextmanager
+    def paused(self):
+        before = time.monotonic()
+        yield
+        self._since += time.monotonic() - before
+
+
+@contextmanager
+def stop_signals():
+    """An event that the first SIGINT or SIGTERM sets; a second SIGINT interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def on_signal(number, frame):
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _real_tokens(batch) -> int:
+    """Tokens that a model reads, padding left out."""
+    source = 0 if batch.source_BM is None else np.count_nonzero(batch.source_segments_BM)
+    return int(np.count_nonzero(batch.segments_BL)) + int(source)

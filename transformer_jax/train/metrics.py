@@ -1,0 +1,78 @@
+"""metrics.jsonl, the truth that reports read; TensorBoard beside it; and the line of progress."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+
+class Metrics:
+    """Appends rows to `metrics.jsonl` and scalars to TensorBoard events in a run directory."""
+
+    def __init__(self, workdir: Path, tensorboard: bool):
+        self._file = (workdir / "metrics.jsonl").open("a")
+        self._writer = SummaryWriter(str(workdir / "tensorboard")) if tensorboard else None
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.jsonl in the order of their steps.
+
+    A run that was killed and resumed has written the steps since its checkpoint twice; the later row is
+    given. A last line cut off by a kill is left out.
+    """
+    rows: dict[tuple[int, bool], dict] = {}
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            if number == len(lines) - 1:
+                break
+            raise
+        rows[row["step"], any(key.startswith("valid/") for key in row)] = row
+    return [rows[key] for key in sorted(rows)]
+
+
+class Progress:
+    """A line per call: steps, loss, speed and time left."""
+
+    def __init__(self, total: int, file=None):
+        self._total = total
+        self._file = sys.stderr if file is None else file
+        self._start = self._first = None
+
+    def tick(self, step: int, values: dict[str, float], note: str = "") -> None:
+        """`values` by name, printed in order. The first call only starts the clock's extrapolation."""
+        now = time.monotonic()
+        if self._start is None:
+            self._start, self._first = now, step
+        left = ""
+        if step > self._first:
+            seconds = (now - self._start) / (step - self._first) * (self._total - step)
+            left = f"  {_clock(seconds)} left"
+        shown = "  ".join(f"{name} {_short(value)}" for name, value in values.items())
+        print(f"step {step}/{self._total}  {shown}{left}{note}", file=self._file, flush=True)
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value / 1e3:.1f}k"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,87 @@
+"""A run directory: everything that is needed to rerun or resume it, and its result."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from transformer_jax import config as config_lib
+from transformer_jax.errors import UserError
+
+_PACKAGES = ("transformer_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def claim(workdir: Path, config: ConfigDict) -> None:
+    """Makes `workdir` the directory of this config's run, or finds that it is.
+
+    Raises:
+      UserError: if it belongs to a run of another config, with the keys that differ. Nothing is changed then.
+    """
+    saved = workdir / "config.json"
+    if saved.is_file():
+        diff = config_lib.differences(_read_json(saved), config_lib.to_dict(config))
+        if diff:
+            raise UserError(
+                f"--workdir={workdir} holds a run of another config; give another workdir, or this config back. "
+                f"saved -> given:\n  " + "\n  ".join(diff)
+            )
+        return
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir} is a file; give a directory")
+    if workdir.is_dir() and any(workdir.glob("checkpoints/*")):
+        raise UserError(f"--workdir={workdir} has checkpoints but no config.json; give another workdir")
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(saved, config_lib.to_dict(config))
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} cannot be written: {error.strerror}") from None
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The complete config of a run directory.
+
+    Raises:
+      UserError: if `workdir` is no run directory.
+    """
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise UserError(f"{workdir} is no run directory: it has no config.json")
+    return config_lib.from_dict(_read_json(path))
+
+
+def read_result(workdir: Path) -> dict | None:
+    """What the run reached, if it has ended."""
+    path = workdir / "result.json"
+    return _read_json(path) if path.is_file() else None
+
+
+def manifest(config: ConfigDict, data, mesh) -> dict:
+    """What else decides or explains a run: versions, devices, mesh, hashes of data and tokenizer."""
+    return {
+        "fingerprint": config_lib.fingerprint(config),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "devices": sorted({device.device_kind for device in jax.devices()}),
+        "device_count": jax.device_count(),
+        "process_count": jax.process_count(),
+        "mesh": {axis: int(size) for axis, size in mesh.shape.items()},
+        "data": data.identity,
+        "data_report": data.report,
+    }
+
+
+def write_json(path: Path, value: object) -> None:
+    """Written whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    os.replace(partial, path)
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None

@@ -1,0 +1,156 @@
+"""`validate`: everything that can be known to be wrong with a config before anything compiles."""
+
+from ml_collections import ConfigDict
+
+from transformer_jax import config as config_lib
+from transformer_jax import data
+from transformer_jax.data.views.base import views
+from transformer_jax.errors import UserError
+from transformer_jax.model.arch import Arch, resolve_attention
+from transformer_jax.model.ffn import ffns
+from transformer_jax.model.mixer import mixers
+from transformer_jax.model.norm import norms
+from transformer_jax.model.position import positions
+from transformer_jax.model.residual import residuals
+from transformer_jax.model.transformer import families
+from transformer_jax.parallel.mesh import axis_sizes
+from transformer_jax.registry import Registry
+from transformer_jax.train.schedule import schedules
+
+# Which registry each spec of the model section names, and what its parts are given beside the architecture.
+MODEL_SPECS: dict[str, tuple[Registry, dict]] = {
+    "family": (families, {}),
+    "norm": (norms, {}),
+    "ffn": (ffns, {}),
+    "residual": (residuals, dict(sublayer="attention")),
+    "position": (positions, dict(causal=True)),
+    "mixer": (mixers, dict(position="none", causal=True, crossing=False)),
+    "cross_mixer": (mixers, dict(position="none", causal=False, crossing=True)),
+}
+_POSITIVE = (
+    "model.layers model.encoder_layers model.width model.heads model.ffn_size model.vocab_multiple "
+    "optim.learning_rate optim.eps optim.accumulate train.steps train.eval_every train.steps_per_dispatch "
+    "run.log_every run.checkpoint_every run.keep_checkpoints"
+).split()
+_NOT_NEGATIVE = (
+    "seed optim.warmup_steps optim.weight_decay optim.clip objective.z_loss train.eval_batches train.max_skipped"
+).split()
+_FRACTION = "model.dropout objective.label_smoothing optim.b1 optim.b2 optim.ema".split()
+
+
+def validate(config: ConfigDict, *, n_devices: int = 1, platform: str = "cpu") -> None:
+    """Refuses a config that cannot be run as it is written; changes nothing.
+
+    Args:
+      n_devices, platform: of the machine that the run is for.
+
+    Raises:
+      UserError: naming every problem found: the key, its value, what would be accepted.
+    """
+    found = problems(config, n_devices=n_devices, platform=platform)
+    if found:
+        raise UserError("\n".join(found))
+
+
+def problems(config: ConfigDict, *, n_devices: int = 1, platform: str = "cpu") -> list[str]:
+    """What `validate` would refuse, a line each."""
+    found = config_lib.structure_problems(config)
+    if found:  # the rest reads keys and would stumble
+        return found
+    found += _range_problems(config)
+    found += data.problems(config.data)
+    if found:
+        found += _spec_problems(config)
+        return found
+    found += _spec_problems(config) or _part_problems(config)
+    found += _view_problems(config)
+    return found + _mesh_problems(config, n_devices, platform)
+
+
+def _range_problems(config) -> list[str]:
+    flat = {f"{section}.{key}": value for section in config for key, value in _items(config[section])}
+    flat["seed"] = config.seed
+    found = [f"{key}={flat[key]}: give a number above 0" for key in _POSITIVE if flat[key] <= 0]
+    found += [f"{key}={flat[key]}: give 0 or more" for key in _NOT_NEGATIVE if flat[key] < 0]
+    found += [f"{key}={flat[key]}: give 0 or more, below 1" for key in _FRACTION if not 0 <= flat[key] < 1]
+    m = config.model
+    if m.head_size is None and m.heads > 0 and m.width % m.heads:
+        found.append(
+            f"model.width={m.width} is not divisible by model.heads={m.heads}: change one, or give model.head_size"
+        )
+    if m.head_size is not None and m.head_size <= 0:
+        found.append(f"model.head_size={m.head_size}: give a number above 0, or None for width / heads")
+    if config.optim.warmup_steps > config.train.steps:
+        found.append(f"optim.warmup_steps={config.optim.warmup_steps} is more than train.steps={config.train.steps}")
+    return found
+
+
+def _items(section):
+    return section.items() if isinstance(section, ConfigDict) else ()
+
+
+def _spec_problems(config) -> list[str]:
+    """Specs that cannot be read, names that are not registered, arguments that are not taken."""
+    asked = [(f"model.{key}", registry, config.model[key]) for key, (registry, _) in MODEL_SPECS.items()]
+    asked.append(("optim.schedule", schedules, config.optim.schedule))
+    found = []
+    for key, registry, spec in asked:
+        try:
+            registry.lookup(spec)
+            registry.arguments(spec)
+        except UserError as error:
+            found.append(f"{key}: {error}")
+    return found
+
+
+def _part_problems(config) -> list[str]:
+    """What the variants themselves have against this architecture."""
+    arch = Arch.from_config(config, vocab=1, platform="cpu")
+    found = []
+    for key, (registry, given) in MODEL_SPECS.items():
+        if key == "family":
+            continue
+        both_ways = config.model.family == "encoder_decoder" and "causal" in given
+        for causal in [True, False] if both_ways else [given.get("causal")]:
+            fixed = given | ({"causal": causal} if "causal" in given else {})
+            part = registry.build(config.model[key], arch=arch, **fixed)
+            found += [f"model.{key}: {problem}" for problem in part.problems()]
+    return list(dict.fromkeys(found))
+
+
+def _view_problems(config) -> list[str]:
+    view = views.lookup(config.data.view)
+    if config.model.family in view.families:
+        return []
+    fit = [name for name in views.names() if config.model.family in views.lookup(name).families]
+    return [
+        f"data.view={config.data.view!r} does not feed model.family={config.model.family!r}; "
+        f"views that do: {', '.join(fit)}"
+    ]
+
+
+def _mesh_problems(config, n_devices: int, platform: str) -> list[str]:
+    try:
+        sizes = axis_sizes(config.mesh, n_devices)
+    except UserError as error:
+        return [str(error)]
+    found = []
+    rows, parts = config.data.batch_size, config.optim.accumulate
+    shards = sizes["data"] * sizes["fsdp"]
+    if rows % (parts * shards):
+        found.append(
+            f"data.batch_size={rows} cannot be divided into optim.accumulate={parts} micro-batches over "
+            f"{shards} devices (mesh data x fsdp): give a multiple of {parts * shards}"
+        )
+    for key in ("length", "source_length"):
+        if config.data[key] % sizes["context"]:
+            found.append(f"data.{key}={config.data[key]} cannot be divided over mesh.context={sizes['context']}")
+    if sizes["replica"] > 1:
+        found.append(f"mesh.replica={sizes['replica']}: one run has one replica")
+    attention = resolve_attention(config.model.attention, config.model.dtype, platform)
+    if attention == "cudnn" and (platform, config.model.dtype) != ("gpu", "bfloat16"):
+        found.append(
+            f"model.attention='cudnn' needs a GPU and model.dtype='bfloat16', not {platform} and "
+            f"{config.model.dtype}: give auto"
+        )
+    return found

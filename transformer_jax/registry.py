@@ -106,9 +106,7 @@ class Registry:
         for key, value in parse_spec(spec)[1]:
             if key not in options:
                 have = ", ".join(options) or "no arguments"
-                raise UserError(
-                    f"{self.axis} {spec!r} has no argument {key!r}{nearest(key, options)}; it takes {have}"
-                )
+                raise UserError(f"{self.axis} {spec!r} has no argument {key!r}{nearest(key, options)}; it takes {have}")
             checked[key] = _coerce(value, options[key].type, f"{self.axis} {spec!r}, argument {key!r}")
         return checked
 

@@ -27,15 +27,18 @@ MODEL_SPECS: dict[str, tuple[Registry, dict]] = {
     "mixer": (mixers, dict(position="none", causal=True, crossing=False)),
     "cross_mixer": (mixers, dict(position="none", causal=False, crossing=True)),
 }
-_POSITIVE = (
-    "model.layers model.encoder_layers model.width model.heads model.ffn_size model.vocab_multiple "
-    "optim.learning_rate optim.eps optim.accumulate train.steps train.eval_every train.steps_per_dispatch "
-    "run.log_every run.checkpoint_every run.keep_checkpoints"
-).split()
-_NOT_NEGATIVE = (
-    "seed optim.warmup_steps optim.weight_decay optim.clip objective.z_loss train.eval_batches train.max_skipped"
-).split()
-_FRACTION = "model.dropout objective.label_smoothing optim.b1 optim.b2 optim.ema".split()
+_POSITIVE = {
+    "model": ("layers", "encoder_layers", "width", "heads", "ffn_size", "vocab_multiple"),
+    "optim": ("learning_rate", "eps", "accumulate"),
+    "train": ("steps", "eval_every", "steps_per_dispatch"),
+    "run": ("log_every", "checkpoint_every", "keep_checkpoints"),
+}
+_NOT_NEGATIVE = {
+    "optim": ("warmup_steps", "weight_decay", "clip"),
+    "objective": ("z_loss",),
+    "train": ("eval_batches", "max_skipped"),
+}
+_FRACTION = {"model": ("dropout",), "objective": ("label_smoothing",), "optim": ("b1", "b2", "ema")}
 
 
 def validate(config: ConfigDict, *, n_devices: int = 1, platform: str = "cpu") -> None:
@@ -68,11 +71,18 @@ def problems(config: ConfigDict, *, n_devices: int = 1, platform: str = "cpu") -
 
 
 def _range_problems(config) -> list[str]:
-    flat = {f"{section}.{key}": value for section in config for key, value in _items(config[section])}
-    flat["seed"] = config.seed
-    found = [f"{key}={flat[key]}: give a number above 0" for key in _POSITIVE if flat[key] <= 0]
-    found += [f"{key}={flat[key]}: give 0 or more" for key in _NOT_NEGATIVE if flat[key] < 0]
-    found += [f"{key}={flat[key]}: give 0 or more, below 1" for key in _FRACTION if not 0 <= flat[key] < 1]
+    rules = [
+        (_POSITIVE, lambda value: value > 0, "give a number above 0"),
+        (_NOT_NEGATIVE, lambda value: value >= 0, "give 0 or more"),
+        (_FRACTION, lambda value: 0 <= value < 1, "give 0 or more, below 1"),
+    ]
+    found = []
+    for keys, accepts, wanted in rules:
+        for section, names in keys.items():
+            bad = [name for name in names if not accepts(config[section][name])]
+            found += [f"{section}.{name}={config[section][name]}: {wanted}" for name in bad]
+    if config.seed < 0:
+        found.append(f"seed={config.seed}: give 0 or more")
     m = config.model
     if m.head_size is None and m.heads > 0 and m.width % m.heads:
         found.append(
@@ -83,10 +93,6 @@ def _range_problems(config) -> list[str]:
     if config.optim.warmup_steps > config.train.steps:
         found.append(f"optim.warmup_steps={config.optim.warmup_steps} is more than train.steps={config.train.steps}")
     return found
-
-
-def _items(section):
-    return section.items() if isinstance(section, ConfigDict) else ()
 
 
 def _spec_problems(config) -> list[str]:

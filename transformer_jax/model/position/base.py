@@ -19,6 +19,11 @@ class Position(Part):
 
     causal: bool
 
+    @property
+    def limit(self) -> int | None:
+        """Positions from here on are undefined; None if it is defined at any length."""
+        return None
+
     def embed(self, x_BLD, pos_BL):
         """The embeddings with positions added."""
         return x_BLD

@@ -16,20 +16,20 @@ class Learned(Position):
     length: int | None = None
 
     @property
-    def rows(self) -> int:
+    def limit(self) -> int:
         return self.arch.dims.length if self.length is None else self.length
 
     def problems(self) -> list[str]:
         longest = self.arch.dims.length
-        if self.rows >= longest:
+        if self.limit >= longest:
             return []
         return [
-            f"learned positions end at {self.rows}, and rows are {longest} tokens long: "
+            f"learned positions end at {self.limit}, and rows are {longest} tokens long: "
             f"give learned(length={longest}) or more, or shorten data.length"
         ]
 
     @nn.compact
     def embed(self, x_BLD, pos_BL):
-        shape = (self.rows, x_BLD.shape[-1])
+        shape = (self.limit, x_BLD.shape[-1])
         table_LD = self.weight("table", shape, ("positions", "width"), nn.initializers.normal(0.02))
         return x_BLD + table_LD[pos_BL]

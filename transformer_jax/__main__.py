@@ -1,0 +1,189 @@
+"""The command line: `python -m transformer_jax COMMAND`, the only place that parses flags."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from transformer_jax.errors import UserError
+
+OVERRIDE = "--config."
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code.
+
+    0 is success, 1 that runs of a study failed or a run diverged, 2 a mistake of the user's (one message, no
+    traceback), 130 that the work was interrupted and can be resumed.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    try:
+        overrides = _overrides(parser, rest, accepted="overridable" in args)
+        return args.command(args, overrides) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stopped:
+        print(f"interrupted: {stopped or 'the same command resumes from the last checkpoint'}", file=sys.stderr)
+        return 130
+
+
+def train(args, overrides) -> int:
+    """Trains, or resumes, one run."""
+    from transformer_jax import config as config_lib
+    from transformer_jax.train import train as run
+
+    config = config_lib.load(args.config, overrides)
+    workdir = args.workdir or Path("runs") / f"{_name(args.config)}-{config_lib.fingerprint(config)[:8]}"
+    result = run(config, workdir)
+    for name, value in sorted(result["metrics"].items()):
+        print(f"{name:24} {value:.4f}")
+    print(
+        f"{result['status']} at step {result['step']}: {result['parameters']:,} parameters, "
+        f"{result['tokens_per_second']:,.0f} tokens/s; {workdir}"
+    )
+    return 0 if result["status"] == "finished" else 1
+
+
+def generate(args, overrides) -> None:
+    """Continues prompts with a trained run."""
+    from transformer_jax.decode import Generator, Sampling
+
+    sampling = Sampling(args.temperature, args.top_k, args.top_p)
+    prompts = args.prompt or [line.rstrip("\n") for line in sys.stdin]
+    if not prompts:
+        raise UserError("no prompt: give --prompt=TEXT (as often as you like), or lines on standard input")
+    answers = Generator.from_run(args.workdir).complete(
+        prompts, max_new=args.max_new, sampling=sampling, seed=args.seed
+    )
+    for prompt, answer in zip(prompts, answers, strict=True):
+        print(f"{prompt} -> {answer}" if args.arrow else f"{prompt}{answer}")
+
+
+def evaluate(args, overrides) -> None:
+    """Scores greedy answers of a trained run on a split of pairs."""
+    from transformer_jax.evaluate.run import evaluate_texts
+    from transformer_jax.train.rundir import write_json
+
+    scores = evaluate_texts(args.workdir, args.split, limit=args.limit, max_new=args.max_new)
+    write_json(args.workdir / f"evaluation-{args.split}.json", scores)
+    print(f"{scores['pairs']} pairs of split {args.split}; greedy answers")
+    print(f"{'':12}{'model':>10}{'copying the source':>22}")
+    for name in ("exact_match", "bleu", "chrf"):
+        print(f"{name:12}{scores['model'][name]:10.3f}{scores['copy'][name]:22.3f}")
+    print(f"BLEU {scores['model']['bleu_signature']}; chrF {scores['model']['chrf_signature']}")
+    for sample in scores["samples"]:
+        print("\n" + "\n".join(f"{name:10} {sample[name]}" for name in ("source", "reference", "answer")))
+
+
+def study_run(args, overrides) -> int:
+    """Runs what is not done yet of a study."""
+    from transformer_jax.study import load_study, run_study
+
+    study = load_study(args.file, overrides)
+    directory = args.workdir or Path("runs") / study.name
+    command = " ".join(["python -m transformer_jax study run", args.file, *_as_flags(overrides)])
+    summary = run_study(study, directory, command=command)
+    print(summary)
+    print(f"next: python -m transformer_jax study report {directory}")
+    return 1 if summary.failed else 0
+
+
+def study_report(args, overrides) -> None:
+    """Compares what a study has run: a table here, pictures in its page."""
+    from transformer_jax.study import terminal_table, write_report
+
+    report = write_report(args.directory)
+    print(terminal_table(report))
+    print(f"\nreport: {report.directory / 'report' / 'index.html'}")
+
+
+def variants(args, overrides) -> None:
+    """Prints what can be switched."""
+    from transformer_jax.catalogue import catalogue
+
+    print(json.dumps(catalogue(), indent=1) if args.json else _catalogue_text(catalogue()))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="transformer-jax",
+        description="Does this change to the Transformer matter, what does it cost, and is the difference real?",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, function, group=commands):
+        sub = group.add_parser(name, help=function.__doc__.splitlines()[0], allow_abbrev=False)
+        sub.set_defaults(command=function)
+        return sub
+
+    sub = command("train", train)
+    sub.add_argument("--config", required=True, metavar="FILE.py[:mode]", help="--config.a.b=value overrides a key")
+    sub.add_argument("--workdir", type=Path, help="default: runs/NAME-FINGERPRINT")
+    sub.set_defaults(overridable=True)
+
+    sub = command("generate", generate)
+    sub.add_argument("--workdir", type=Path, required=True, help="of a trained run")
+    sub.add_argument("--prompt", action="append", help="several may be given; standard input, a line each, if none")
+    sub.add_argument("--max_new", type=int, default=100, help="tokens per answer at most (100)")
+    sub.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
+    sub.add_argument("--top_k", type=int, default=0, help="0 is off (default)")
+    sub.add_argument("--top_p", type=float, default=1.0, help="1 is off (default)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--arrow", action="store_true", help="print 'prompt -> answer'")
+
+    sub = command("evaluate", evaluate)
+    sub.add_argument("--workdir", type=Path, required=True, help="of a trained run")
+    sub.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    sub.add_argument("--limit", type=int, default=0, help="pairs at most; 0 is all (default)")
+    sub.add_argument("--max_new", type=int, default=256, help="tokens per answer at most (256)")
+
+    study = commands.add_parser("study", help="Runs and compares the variants of one question.", allow_abbrev=False)
+    studies = study.add_subparsers(required=True, metavar="COMMAND")
+    sub = command("run", study_run, studies)
+    sub.add_argument("file", metavar="experiments/FILE.py[:mode]")
+    sub.add_argument("--workdir", type=Path, help="default: runs/NAME")
+    sub.set_defaults(overridable=True)
+    sub = command("report", study_report, studies)
+    sub.add_argument("directory", type=Path, help="of the study")
+
+    sub = command("variants", variants)
+    sub.add_argument("--json", action="store_true")
+    return parser
+
+
+def _overrides(parser, rest: list[str], *, accepted: bool) -> dict[str, str]:
+    """`--config.a.b=value` flags as a dict; anything else that is left over is a mistake."""
+    overrides = {}
+    for flag in rest:
+        key, equals, value = flag.removeprefix(OVERRIDE).partition("=")
+        if not (accepted and flag.startswith(OVERRIDE) and equals):
+            hint = "; a key is overridden as --config.a.b=value" if flag.startswith("--config") else ""
+            raise UserError(f"unknown argument {flag!r}{hint} (see --help)")
+        overrides[key] = value
+    return overrides
+
+
+def _as_flags(overrides: dict[str, str]) -> list[str]:
+    return [f"{OVERRIDE}{key}={value}" for key, value in overrides.items()]
+
+
+def _name(location: str) -> str:
+    path, _, mode = location.partition(":")
+    return Path(path).stem + (f"-{mode}" if mode else "")
+
+
+def _catalogue_text(axes: dict[str, list[dict]]) -> str:
+    lines = []
+    for axis, entries in axes.items():
+        lines.append(f"\n{axis}")
+        width = max(len(entry["spec"]) for entry in entries)
+        lines += [f"  {entry['spec']:{width}}  {entry['line']}" for entry in entries]
+    return "\n".join(lines).lstrip("\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""`Generator`: texts in, texts out, from a run directory or from parameters at hand."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from transformer_jax import data as data_lib
+from transformer_jax.batch import Batch
+from transformer_jax.data.tokenizers.base import EOS
+from transformer_jax.data.views.base import Prompt, View, views
+from transformer_jax.decode.generate import generate
+from transformer_jax.decode.sampling import Sampling
+from transformer_jax.errors import UserError
+from transformer_jax.model.arch import Arch
+from transformer_jax.model.position import positions
+from transformer_jax.parallel.mesh import make_mesh
+from transformer_jax.train import rundir
+from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.loop import compiled_program
+
+
+class Generator:
+    """Generates with one model.
+
+    Args:
+      arch: of the model; its attention kernel is replaced by XLA's, which takes single queries.
+      params: as trained.
+      tokenizer, view: of the run, which say what a prompt is made into.
+      batch_size: prompts per batch.
+    """
+
+    def __init__(self, arch: Arch, params, tokenizer: data_lib.Tokenizer, view: View, batch_size: int = 16):
+        execution = dataclasses.replace(arch.execution, attention="xla", remat="none")
+        self._arch = dataclasses.replace(arch, execution=execution)
+        self._params, self._tokenizer, self._view, self._batch_size = params, tokenizer, view, batch_size
+
+    @classmethod
+    def from_run(cls, workdir: Path) -> "Generator":
+        """The newest checkpoint of a run directory, with averaged parameters if the run keeps them.
+
+        Raises:
+          UserError: if it is no run directory, or holds no checkpoint that verifies.
+        """
+        workdir = Path(workdir).absolute()
+        config = rundir.read_config(workdir)
+        if not (workdir / "tokenizer.json").is_file():
+            raise UserError(f"{workdir} has no tokenizer.json: the run has not started training")
+        tokenizer = data_lib.load_tokenizer(workdir / "tokenizer.json")
+        program = compiled_program(config, tokenizer.vocab_size, make_mesh(config.mesh))
+        checkpoints = Checkpoints(workdir / "checkpoints", config.run.keep_checkpoints)
+        try:
+            for line in checkpoints.corrupt:
+                print(f"warning: {line}", flush=True)
+            if checkpoints.latest is None:
+                raise UserError(f"{workdir} has no checkpoint yet")
+            state, _ = checkpoints.restore(program.state_structs)
+        finally:
+            checkpoints.close()
+        params = state.params if state.ema is None else state.ema
+        return cls(program.arch, params, tokenizer, views.build(config.data.view), config.data.batch_size)
+
+    def complete(
+        self, prompts: list[str], *, max_new: int, sampling: Sampling | None = None, seed: int = 0
+    ) -> list[str]:
+        """The continuation, answer or translation of each prompt, without the prompt.
+
+        Args:
+          max_new: tokens per answer at most; an EOS ends it earlier.
+
+        Raises:
+          UserError: if the model's positions are not defined that far.
+        """
+        if max_new < 1:
+            raise UserError(f"max_new={max_new}: give at least 1")
+        sampling = sampling or Sampling()
+        ready = [self._view.prompt(text, self._tokenizer) for text in prompts]
+        texts = []
+        for first in range(0, len(ready), self._batch_size):
+            part = ready[first : first + self._batch_size]
+            batch = pad_prompts(part, rows=min(self._batch_size, len(ready)))
+            self._check_length(batch, max_new)
+            tokens_BT = generate(
+                self._arch,
+                self._params,
+                batch,
+                jax.random.fold_in(jax.random.key(seed), first),
+                sampling=sampling,
+                max_new=max_new,
+                eos=EOS,
+            )
+            texts += [self._tokenizer.decode(row[row > EOS]) for row in np.asarray(tokens_BT)[: len(part)]]
+        return texts
+
+    def _check_length(self, batch: Batch, max_new: int) -> None:
+        parts = self._arch.parts
+        limit = positions.build(parts.position, arch=self._arch, causal=True).limit
+        longest = int((batch.segments_BL > 0).sum(-1).max()) + max_new - 1
+        if batch.source_segments_BM is not None:
+            longest = max(longest, int((batch.source_segments_BM > 0).sum(-1).max()))
+        if limit is not None and longest > limit:
+            raise UserError(
+                f"model.position={parts.position!r} is undefined from position {limit} on, and {longest} are "
+                f"asked for: shorten the prompt, or give fewer than max_new={max_new} tokens"
+            )
+
+
+def pad_prompts(prompts: list[Prompt], rows: int) -> Batch:
+    """One right-padded batch of `rows` rows; rows without a prompt repeat the first.
+
+    Widths are rounded up to powers of two from 16 on, so that few lengths are ever compiled.
+    """
+    prompts = prompts + prompts[:1] * (rows - len(prompts))
+    tokens_BL, positions_BL, segments_BL = _pad([prompt.tokens_L for prompt in prompts])
+    batch = Batch(tokens_BL, tokens_BL, segments_BL, positions_BL, segments_BL, segments_BL)
+    if prompts[0].source_M is None:
+        return batch
+    source_BM, positions_BM, segments_BM = _pad([prompt.source_M for prompt in prompts])
+    return batch.replace(source_BM=source_BM, source_positions_BM=positions_BM, source_segments_BM=segments_BM)
+
+
+def _pad(sequences: list[np.ndarray]):
+    longest = max(len(sequence) for sequence in sequences)
+    width = max(16, 1 << (longest - 1).bit_length()) if longest > 1 else 1
+    tokens_BL = np.zeros((len(sequences), width), np.int32)
+    segments_BL = np.zeros_like(tokens_BL)
+    for row, sequence in enumerate(sequences):
+        tokens_BL[row, : len(sequence)] = sequence
+        segments_BL[row, : len(sequence)] = 1
+    return tokens_BL, np.broadcast_to(np.arange(width, dtype=np.int32), tokens_BL.shape), segments_BL

@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/python -m transformer_jax study report runs/demo
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m 'not slow' --durations=10
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -61,9 +61,10 @@ def read_result(workdir: Path) -> dict | None:
 
 def manifest(config: ConfigDict, data, mesh) -> dict:
     """What else decides or explains a run: versions, devices, mesh, hashes of data and tokenizer."""
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {
         "fingerprint": config_lib.fingerprint(config),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES} | {"python": platform.python_version()},
+        "versions": versions | {"python": platform.python_version()},
         "devices": sorted({device.device_kind for device in jax.devices()}),
         "device_count": jax.device_count(),
         "process_count": jax.process_count(),

@@ -1,0 +1,206 @@
+"""`load`: a config's data section -> `Data`, which gives batches, reports and identities."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import grain
+import numpy as np
+
+from transformer_jax.batch import Batch
+from transformer_jax.data.corpora.base import SPLITS, Corpus, Example, corpora
+from transformer_jax.data.prepared import Layout, corpus_of, encoded, rows_of, tokenizer_of
+from transformer_jax.data.rows import Rows
+from transformer_jax.data.tokenizers.base import Tokenizer, tokenizers
+from transformer_jax.data.views.base import View, views
+from transformer_jax.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+
+_SIZES = {"length": 1, "source_length": 1, "batch_size": 1, "workers": 0}  # and the least that each may be
+
+
+def load(data_config, seed: int) -> "Data":
+    """Reads the corpus, fits the tokenizer and lays out the train split, or takes them from an earlier call.
+
+    Args:
+      data_config: anything with the attributes corpus, view, tokenizer, length, source_length, batch_size,
+        packed and workers, as in `config.base().data`.
+      seed: decides the order of the training rows.
+
+    Raises:
+      UserError: naming everything in `data_config` that is wrong, or what is wrong with the corpus.
+    """
+    found = problems(data_config)
+    if seed < 0:
+        found.append(f"seed={seed}: give a whole number, at least 0")
+    if found:
+        raise UserError("; ".join(found))
+    layout = Layout(
+        corpus=data_config.corpus,
+        tokenizer=data_config.tokenizer,
+        view=data_config.view,
+        length=data_config.length,
+        source_length=data_config.source_length,
+        packed=data_config.packed,
+        stamp=corpora.build(data_config.corpus).stamp(),
+    )
+    data = Data(layout, data_config.batch_size, data_config.workers, seed)
+    dropped, total = data.rows("train").dropped, len(data.examples("train"))
+    if dropped:
+        _LOG.warning("%d of %d training examples are too long for a row and are left out", dropped, total)
+    return data
+
+
+def problems(data_config) -> list[str]:
+    """What is wrong with a config's data section, found without reading the corpus; empty if nothing is."""
+    found, built = [], {}
+    for key, registry in (("corpus", corpora), ("view", views), ("tokenizer", tokenizers)):
+        try:
+            built[key] = registry.build(getattr(data_config, key))
+            if key == "corpus":
+                built[key].check()
+        except UserError as error:
+            found.append(f"data.{key}: {error}")
+    if "corpus" in built and "view" in built and built["corpus"].kind != built["view"].kind:
+        kind = built["corpus"].kind
+        fit = ", ".join(name for name in views.names() if views.lookup(name).kind == kind)
+        found.append(
+            f"data.view={data_config.view!r} takes {built['view'].kind}, but "
+            f"data.corpus={data_config.corpus!r} gives {kind}; views that fit: {fit}"
+        )
+    for key, least in _SIZES.items():
+        value = getattr(data_config, key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            found.append(f"data.{key}={value!r}: give a whole number, at least {least}")
+    return found
+
+
+@dataclass(frozen=True)
+class Data:
+    """One corpus, tokenized and laid out. Make it with `load`.
+
+    Attributes:
+      layout: what decides the rows.
+      batch_size: B, rows in the global batch.
+      workers: processes that prepare batches; 0 uses one thread.
+      seed: decides the order of the training rows.
+    """
+
+    layout: Layout
+    batch_size: int
+    workers: int
+    seed: int
+
+    @property
+    def corpus(self) -> Corpus:
+        return corpus_of(self.layout)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return tokenizer_of(self.layout)
+
+    @cached_property
+    def view(self) -> View:
+        return views.build(self.layout.view)
+
+    @property
+    def vocab_size(self) -> int:
+        """V of the fitted tokenizer, the specials included."""
+        return self.tokenizer.vocab_size
+
+    def examples(self, split: str) -> Sequence[Example]:
+        """The texts of 'train', 'valid' or 'test': documents, or (source, target) pairs."""
+        return self.corpus.part(split)
+
+    def rows(self, split: str) -> Rows:
+        """All rows of a split, in order."""
+        return rows_of(self.layout, split)
+
+    @cached_property
+    def report(self) -> dict[str, object]:
+        """JSON-ready counts: examples, tokens, bytes, rows, fill and dropped of each split; notes."""
+        per_split = {}
+        for split in SPLITS:
+            sides = encoded(self.layout, split)
+            per_split[split] = {
+                "examples": len(sides[0].sizes_E),
+                "tokens": sum(len(side.ids_T) for side in sides),
+                "bytes": sum(int(side.bytes_T.sum(dtype=np.int64)) for side in sides),
+                **self.rows(split).report(),
+            }
+        return {"vocab_size": self.vocab_size, **per_split, "notes": self.corpus.splits.notes}
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Hashes of the content: equal data gives equal identities on every machine."""
+        return {"corpus_sha256": self.corpus.sha256, "tokenizer_sha256": self.tokenizer.sha256}
+
+    def train_iterator(self, process_index: int = 0, process_count: int = 1) -> grain.DatasetIterator:
+        """Endless training batches: this process's rows of each global batch, numpy.
+
+        The rows are shuffled anew in every epoch. Global batch i is the same for every `process_count`:
+        process p holds its rows p * B / count to (p + 1) * B / count. Fewer rows than B are repeated.
+
+        Returns:
+          A grain iterator of `Batch`, with `get_state()`, `set_state()` (JSON-ready) and `close()`.
+
+        Raises:
+          UserError: if the batch cannot be divided among the processes.
+        """
+        rows, local = self.rows("train"), self._local_batch(process_index, process_count)
+        # grain shuffles epoch e with seed + e: neighbouring seeds would share their orders. Spread them.
+        spread = int(np.random.SeedSequence(self.seed).generate_state(1)[0])
+        index = grain.MapDataset.range(len(rows)).shuffle(seed=spread).repeat()
+        mine = index.batch(local)[process_index::process_count]
+        read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
+        batches = mine.map(rows.take).to_iter_dataset(read)
+        if self.workers:
+            _parse_absl_flags()
+            batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=self.workers))
+        return iter(batches.map(_as_batch))
+
+    def eval_batches(
+        self, split: str, limit: int = 0, process_index: int = 0, process_count: int = 1
+    ) -> Iterator[Batch]:
+        """The rows of a split once, in order: this process's part of each global batch, numpy.
+
+        The last batch is filled up with rows of weight 0.
+
+        Args:
+          limit: batches to give at most; 0 gives all.
+
+        Raises:
+          UserError: if `split` or `limit` is wrong, or the batch cannot be divided among the processes.
+        """
+        if limit < 0:
+            raise UserError(f"limit={limit} evaluation batches: give a number, or 0 for all")
+        rows, local = self.rows(split), self._local_batch(process_index, process_count)
+        n_batches = -(-len(rows) // self.batch_size)
+        firsts = np.arange(min(limit, n_batches) if limit else n_batches) * self.batch_size
+        index_NB = firsts[:, None] + process_index * local + np.arange(local)
+        return (rows.batch(np.where(index_B < len(rows), index_B, -1)) for index_B in index_NB)
+
+    def _local_batch(self, process_index: int, process_count: int) -> int:
+        if not 0 <= process_index < process_count:
+            raise UserError(f"process_index={process_index}: give 0 to {process_count - 1}")
+        if self.batch_size % process_count:
+            raise UserError(
+                f"data.batch_size={self.batch_size} is not divisible by the {process_count} processes: "
+                f"give a multiple of {process_count}"
+            )
+        return self.batch_size // process_count
+
+
+def _as_batch(arrays: dict[str, np.ndarray]) -> Batch:
+    # Copied, because what a worker sends lies in shared memory that leaks if it outlives the iterator.
+    return Batch(**{name: np.array(array) for name, array in arrays.items()})
+
+
+def _parse_absl_flags() -> None:
+    """Lets grain start workers outside of `absl.app.run`."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()

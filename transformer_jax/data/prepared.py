@@ -1,0 +1,82 @@
+"""What is computed once in a process, so that the runs of a study share it: content, tokens and rows."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from transformer_jax.data.corpora.base import Corpus, corpora
+from transformer_jax.data.rows import Encoded, Rows
+from transformer_jax.data.tokenizers.base import Tokenizer, tokenizers
+from transformer_jax.data.views.base import views
+from transformer_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Everything that decides the rows of a split.
+
+    Attributes:
+      corpus, tokenizer, view: spec strings.
+      length, source_length: L and M.
+      packed: several documents or examples share a row.
+      stamp: of the corpus, so that a file that has changed is read again.
+    """
+
+    corpus: str
+    tokenizer: str
+    view: str
+    length: int
+    source_length: int
+    packed: bool
+    stamp: Hashable = None
+
+
+def corpus_of(layout: Layout) -> Corpus:
+    """The corpus, with its content read at most once."""
+    return _corpus(layout.corpus, layout.stamp)
+
+
+def tokenizer_of(layout: Layout) -> Tokenizer:
+    """The tokenizer, fitted to the train split."""
+    return _tokenizer(layout.tokenizer, layout.corpus, layout.stamp)
+
+
+def encoded(layout: Layout, split: str) -> tuple[Encoded, ...]:
+    """(documents,) or (sources, targets) of a split."""
+    return _encoded(layout.tokenizer, layout.corpus, layout.stamp, split)
+
+
+# The caches hold a few data sets only: a study varies the model far more often than its data.
+@lru_cache(maxsize=12)
+def rows_of(layout: Layout, split: str) -> Rows:
+    """The rows of a split.
+
+    Raises:
+      UserError: if no example fits a row.
+    """
+    sides = encoded(layout, split)
+    view = views.build(layout.view)
+    try:
+        return view.rows(sides, layout.length, layout.source_length, layout.packed)
+    except UserError as error:
+        raise UserError(f"{split} of data.corpus={layout.corpus!r}: {error}") from None
+
+
+@lru_cache(maxsize=8)
+def _corpus(spec: str, stamp: Hashable) -> Corpus:
+    return corpora.build(spec)
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(spec: str, corpus: str, stamp: Hashable) -> Tokenizer:
+    tokenizer = tokenizers.build(spec)
+    tokenizer.train(_corpus(corpus, stamp).texts("train"))
+    return tokenizer
+
+
+@lru_cache(maxsize=12)
+def _encoded(tokenizer: str, corpus: str, stamp: Hashable, split: str) -> tuple[Encoded, ...]:
+    content, fitted = _corpus(corpus, stamp), _tokenizer(tokenizer, corpus, stamp)
+    texts = content.texts(split)
+    sides = (texts,) if content.kind == "documents" else (texts[::2], texts[1::2])
+    return tuple(Encoded.of(fitted.encode_many(side)) for side in sides)

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
 def train(args, overrides) -> int:
     """Trains, or resumes, one run."""
     from transformer_jax import config as config_lib
-    from transformer_jax.train import train as run
+    from transformer_jax.train.loop import train as run
 
     config = config_lib.load(args.config, overrides)
     workdir = args.workdir or Path("runs") / f"{_name(args.config)}-{config_lib.fingerprint(config)[:8]}"

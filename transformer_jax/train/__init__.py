@@ -1,5 +1,1 @@
-"""From a config to a trained run."""
-
-from transformer_jax.train.loop import train
-
-__all__ = ["train"]
+"""From a config to a trained run: `loop.train` is the way in."""

@@ -1,0 +1,67 @@
+"""Every variant against the NumPy reference, packed and padded, in both families."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from models import FAMILIES, L, init, join, small_arch, small_batch, small_config
+
+from transformer_jax.model.attend import attend
+from transformer_jax.model.position.alibi import slopes
+from transformer_jax.model.position.t5 import bucket
+
+VARIANTS = [
+    *[{"position": p} for p in ("none", "sinusoidal", "learned", "alibi", "t5")],
+    *[{"position": p} for p in ("rope", "rope(theta=500.0)", "rope(interleaved=True, fraction=0.5)")],
+    *[{"residual": r} for r in ("none", "none(at='attention')", "none(at='ffn')", "pre", "post", "rezero")],
+    *[{"mixer": m} for m in ("mha(kv_heads=1)", "mha(kv_heads=2)")],
+    *[{"ffn": f} for f in ("relu", "gelu", "swiglu")],
+    {"norm": "rmsnorm"},
+    {"bias": True, "head_size": 6, "heads": 3, "tied_embeddings": False},
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_logits_equal_the_numpy_reference(family, variant):
+    arch = small_arch(family=family, **variant)
+    model, params = init(arch)
+    batch = join([small_batch(family, rows=1), small_batch(family, rows=1, seed=2)])
+    # The second segment ends early: its last three positions are padding.
+    segments_BL = np.where(np.arange(2 * L) < 2 * L - 3, batch.segments_BL, 0)
+    batch = jax.tree.map(jnp.asarray, batch.replace(segments_BL=segments_BL))
+    ours = jax.jit(lambda p, b: model.apply({"params": p}, b))(params, batch)[0]
+    config = small_config(family=family, **variant).model.copy_and_resolve_references().to_dict()
+    theirs = reference.logits(config, params, batch, row=0)
+    valid = segments_BL[0] > 0
+    # float32 against float64 on logits of magnitude 10.
+    np.testing.assert_allclose(np.asarray(ours)[valid], theirs[valid], atol=5e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_t5_buckets_at_every_distance(causal):
+    distances = np.arange(-400, 401)
+    ours = bucket(jnp.asarray(distances)[None, None], buckets=32, max_distance=128, causal=causal)[0, 0]
+    np.testing.assert_array_equal(ours, [reference.t5_bucket(int(d), causal) for d in distances])
+
+
+def test_alibi_slopes_of_the_paper():
+    assert slopes(8) == [2.0**-h for h in range(1, 9)]  # sec. 3: 1/2, 1/4, …, 1/256
+    assert len(slopes(12)) == 12 and len(set(slopes(12))) == 12
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_attention_kernels_agree(groups, with_bias):
+    rng = np.random.default_rng(0)
+    array = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)  # noqa: E731
+    q_BLHK, k_BMGK, v_BMGK = array(2, 5, 4, 8), array(2, 7, groups, 8), array(2, 7, groups, 8)
+    mask_B1LM = jnp.asarray(rng.random((2, 1, 5, 7)) < 0.7).at[..., 0].set(True)
+    bias_BHLM = array(2, 4, 5, 7) if with_bias else None
+    plain, xla = (
+        attend(q_BLHK, k_BMGK, v_BMGK, mask_B1LM=mask_B1LM, bias_BHLM=bias_BHLM, backend=backend)
+        for backend in ("plain", "xla")
+    )
+    # Two orders of summation in float32 over values of order 1.
+    np.testing.assert_allclose(plain, xla, atol=2e-6)

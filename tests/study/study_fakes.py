@@ -1,0 +1,71 @@
+"""A trainer that trains nothing, and the studies that the tests run with it."""
+
+import json
+import random
+from pathlib import Path
+
+from transformer_jax import config
+from transformer_jax.study import Goal, Grid, Study, param
+from transformer_jax.study.trials import flat
+
+METRIC = "valid/bits_per_byte"
+
+
+def study(grid: Grid | None = None, **changes: object) -> Study:
+    grid = grid or param("model.heads", [4, 1, 2])
+    fields = {
+        "name": "fake",
+        "question": "Does the number of heads matter?",
+        "base": config.base(),
+        "grid": grid,
+        "baseline": grid.labels[0],
+        "seeds": 3,
+        "goal": Goal(METRIC, "min"),
+    }
+    return Study(**(fields | changes))
+
+
+class FakeTrainer:
+    """Writes what `train` writes. The metric is a baseline, what the seed shares, an effect and noise.
+
+    Args:
+      effects: number of heads -> what it adds to the metric.
+      broken: (heads, seed) -> an exception to raise, or 'diverged'.
+    """
+
+    def __init__(self, effects: dict[int, float] | None = None, broken: dict | None = None):
+        self.effects, self.broken = effects or {}, broken or {}
+        self.calls: list[tuple[int, int]] = []
+
+    def __call__(self, trial: config.ConfigDict, workdir: Path) -> dict:
+        key = (trial.model.heads, trial.seed)
+        self.calls.append(key)
+        (workdir / "config.json").write_text(json.dumps(config.to_dict(trial)))
+        trouble = self.broken.get(key)
+        if isinstance(trouble, BaseException):
+            raise trouble
+        noise = random.Random(json.dumps(flat(trial))).gauss(0, 0.01)
+        value = 2.5 + random.Random(trial.seed).gauss(0, 0.1) + self.effects.get(trial.model.heads, 0.0) + noise
+        with (workdir / "metrics.jsonl").open("w") as file:
+            for step in (10, 20, 30):
+                file.write(json.dumps({"step": step, "train/loss": value + 1 / step}) + "\n")
+                file.write(json.dumps({"step": step, METRIC: value + 1 / step}) + "\n")
+            file.write('{"step": 30, "torn')
+        diverged = trouble == "diverged"
+        result = {
+            "status": "diverged" if diverged else "finished",
+            "step": 30,
+            "parameters": 1000 + trial.model.heads,
+            "tokens_per_second": 100.0 * trial.model.heads,
+            "seconds": 1.0,
+            "flops_per_token": 6000.0,
+            "skipped": 0,
+            "metrics": {} if diverged else {METRIC: value, "valid/loss": value * 0.69},
+        }
+        (workdir / "result.json").write_text(json.dumps(result))
+        (workdir / "manifest.json").write_text(json.dumps({"versions": {"jax": "0.10.2"}, "devices": ["cpu"]}))
+        return result
+
+
+def accept(trial: config.ConfigDict) -> None:
+    """A validator that refuses nothing."""

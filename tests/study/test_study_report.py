@@ -1,0 +1,152 @@
+import csv
+import re
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from study.study_fakes import METRIC, FakeTrainer, accept, study
+
+from transformer_jax.errors import UserError
+from transformer_jax.study import Goal, chain, param, point, run_study, terminal_table, write_report
+
+EVIL = "<script>alert('x')</script> | `b` & <img src=//x>"
+
+
+def finished(directory, made, trainer):
+    run_study(made, directory, trainer=trainer, validator=accept, command="transformer-jax study run X.py")
+    return write_report(directory)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """A study with a planted difference, a diverged run, a failed one, and a label that is out for mischief."""
+    grid = chain(
+        point("baseline"),
+        param("model.heads", [1, 2]),
+        point(EVIL, {"model.heads": 8, "model.position": EVIL}),
+    )
+    broken = {(2, 1): "diverged", (2, 2): ValueError("<b>bad</b>")}
+    trainer = FakeTrainer({1: 0.5, 8: -0.001}, broken)
+    return finished(tmp_path_factory.mktemp("study"), study(grid), trainer)
+
+
+def read(report, name):
+    return (report.directory / "report" / name).read_text()
+
+
+def test_verdicts(told):
+    verdicts = {row.label: (row.verdict, row.lost) for row in told.rows}
+    assert verdicts == {
+        "baseline": ("baseline", ""),
+        "heads=1": ("worse", ""),
+        "heads=2": ("not tested", "1 of 3 diverged, 1 of 3 failed"),
+        EVIL: ("not distinguishable", ""),
+    }
+    assert told.rows[1].parameters == 1001
+    assert told.rows[1].speed_ratio == pytest.approx(0.25)
+
+
+def test_tables(told):
+    runs = list(csv.DictReader(read(told, "results.csv").splitlines()))
+    assert len(runs) == 12 and [r["status"] for r in runs].count("finished") == 10
+    assert float(runs[0][METRIC]) > 0 and runs[0]["directory"].startswith("runs/baseline-s0-")
+    rows = list(csv.DictReader(read(told, "comparisons.csv").splitlines()))
+    assert [r["variant"] for r in rows] == ["baseline", "heads=1", "heads=2", EVIL]
+    assert rows[2]["lost"] == "1 of 3 diverged, 1 of 3 failed" and rows[2]["p_holm"] == ""
+
+
+def test_every_text_says_what_was_lost_and_declared(told):
+    for text in (read(told, "report.md"), read(told, "index.html"), terminal_table(told)):
+        assert "1 of 3 diverged, 1 of 3 failed" in text
+        assert "10 of 12 runs finished; 1 diverged, 1 failed." in text
+        assert METRIC in text and "lower is better" in text
+        assert "Does the number of heads matter?" in text
+    for text in (read(told, "report.md"), read(told, "index.html")):
+        assert "transformer-jax study run X.py" in text and "jax 0.10.2" in text
+        assert "heads=1 is worse than baseline" in text
+        assert "train.steps" in text and "model.heads" in text
+        assert "Holm-corrected" in text
+
+
+def test_pictures_are_linked_and_written(told):
+    linked = re.findall(r"\((\w+\.png)\)", read(told, "report.md"))
+    assert {"differences.png", "cost.png", "gap.png", "curve.png", "train.png"} <= set(linked)
+    for name in linked:
+        assert (told.directory / "report" / name).read_bytes().startswith(b"\x89PNG")
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.ids = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        self.ids += [value for key, value in attrs if key == "id"]
+
+
+def test_the_page_loads_nothing_and_runs_nothing(told):
+    text = read(told, "index.html")
+    page = Page(text)
+    assert not {"script", "img", "link", "iframe", "object"} & set(page.tags)
+    assert not re.search(r"https?:", text)
+    assert not [a for a in page.attributes if a[0] in ("src", "srcset") or a[0].startswith("on")]
+    assert all(value.startswith("#") for key, value in page.attributes if key.endswith("href"))
+    assert page.tags.count("svg") >= 5
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_what_comes_from_configs_is_escaped(told):
+    text = read(told, "index.html")
+    assert "<script" not in text and "<img" not in text and "<b>bad" not in text
+    assert "&lt;script&gt;alert(" in text and "&lt;b&gt;bad&lt;/b&gt;" in text
+    assert "<script" not in read(told, "report.md")
+    rows = [line for line in read(told, "report.md").splitlines() if line.startswith("| &#60;script")]
+    assert {line.count(" | ") for line in rows} == {7}
+
+
+def test_twelve_variants_with_long_labels_all_appear_whole(tmp_path):
+    grid = chain(
+        point("baseline"),
+        *(point(f"variant {i} with a label of sixty characters, no less than so"[:60], {"model.layers": i + 5})
+          for i in range(11)),
+    )  # fmt: skip
+    page = read(finished(tmp_path, study(grid, seeds=2), FakeTrainer()), "index.html")
+    svg = page[page.index("<svg") :]
+    for label in grid.labels:
+        assert svg.count(f">{label}</text>") >= 1
+
+
+def test_far_variants_get_a_closer_picture(tmp_path):
+    finished(tmp_path, study(param("model.heads", [4, 1, 2, 8])), FakeTrainer({1: 50.0}))
+    assert (tmp_path / "report" / "differences_near.png").is_file()
+
+
+def test_higher_is_better_turns_the_verdict(tmp_path):
+    made = study(goal=Goal(METRIC, "max"))
+    report = finished(tmp_path, made, FakeTrainer({1: 0.5}))
+    assert report.rows[1].verdict == "better" and "higher is better" in terminal_table(report)
+
+
+def test_an_unfinished_study_is_reported_as_such_and_an_amended_one_too(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        finished(tmp_path, study(), FakeTrainer(broken={(1, 2): KeyboardInterrupt()}))
+    assert "7 of 9 runs finished; 1 interrupted, 1 missing." in terminal_table(write_report(tmp_path))
+    report = finished(tmp_path, study(seeds=4), FakeTrainer())
+    assert "when 7 results were known: seed 3." in read(report, "report.md")
+
+
+def test_nothing_to_report(tmp_path):
+    with pytest.raises(UserError, match="no study"):
+        write_report(tmp_path)
+    run_study(study(), tmp_path, trainer=lambda config, workdir: {}, validator=accept)
+    with pytest.raises(UserError, match="none of the 9 runs has finished"):
+        write_report(tmp_path)
+
+
+def test_a_missing_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(UserError, match=r'pip install "transformer_jax\[report\]"'):
+        write_report(tmp_path)

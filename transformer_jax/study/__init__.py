@@ -1,0 +1,39 @@
+"""Studies: a question, its variants and seeds, the runs, the statistics and the report.
+
+Read in this order: grid (which variants), study (the question), trials (variants x seeds -> configs), store
+(the directory), run, stats, report.
+"""
+
+from transformer_jax.study.grid import Grid, Point, chain, fixed, param, point, product, zip_
+from transformer_jax.study.report import Report, terminal_table, write_report
+from transformer_jax.study.run import Summary, run_study, run_trial
+from transformer_jax.study.stats import Comparison, compare
+from transformer_jax.study.store import Run, Store
+from transformer_jax.study.study import Goal, Study, load_study
+from transformer_jax.study.trials import Trial, trials
+
+__all__ = [
+    "Comparison",
+    "Goal",
+    "Grid",
+    "Point",
+    "Report",
+    "Run",
+    "Store",
+    "Study",
+    "Summary",
+    "Trial",
+    "chain",
+    "compare",
+    "fixed",
+    "load_study",
+    "param",
+    "point",
+    "product",
+    "run_study",
+    "run_trial",
+    "terminal_table",
+    "trials",
+    "write_report",
+    "zip_",
+]

@@ -1,0 +1,106 @@
+"""`Study`: one question, put down before the first run, and `load_study`, which reads it from a file."""
+
+import copy
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from transformer_jax import config as configs
+from transformer_jax.errors import UserError, nearest
+from transformer_jax.study.grid import Grid
+
+DIRECTIONS = ("min", "max")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What decides: the primary metric, which way is better, and the error rate that is accepted.
+
+    Attributes:
+      metric: a key of a result's metrics, `split/name`.
+      direction: 'min' if less is better, 'max' if more is.
+      alpha: the chance of calling at least one of the study's variants different when none is.
+    """
+
+    metric: str = "valid/bits_per_byte"
+    direction: str = "min"
+    alpha: float = 0.05
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[a-z]\w*(/[\w@.-]+)+", self.metric):
+            raise UserError(f"goal.metric={self.metric!r}: give split/name, such as 'valid/loss'")
+        if self.direction not in DIRECTIONS:
+            raise UserError(f"goal.direction={self.direction!r}: give 'min' (less is better) or 'max' (more is better)")
+        if not 0 < self.alpha < 0.5:
+            raise UserError(f"goal.alpha={self.alpha!r}: give a number between 0 and 0.5, such as 0.05")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One question about variants of one config.
+
+    Attributes:
+      name: what the report calls it.
+      question: what it asks, in a sentence.
+      base: the config that every variant starts from.
+      grid: the variants.
+      baseline: the label of the variant that the others are compared with.
+      seeds: runs per variant; run i of every variant has seed `base.seed + i`, hence the same batches in the
+        same order and the same initialisation key.
+      goal: the primary metric, its direction and alpha.
+
+    Raises:
+      UserError: if a field does not fit.
+    """
+
+    name: str
+    question: str
+    base: ConfigDict
+    grid: Grid
+    baseline: str
+    seeds: int = 3
+    goal: Goal = Goal()
+
+    def __post_init__(self):
+        labels = self.grid.labels
+        if not self.name.strip() or not self.question.strip():
+            raise UserError(f"study name={self.name!r}, question={self.question!r}: give both a text")
+        if "" in labels:
+            raise UserError("a point of the grid has no label: fixed(…) is for product(…) only")
+        if self.baseline not in labels:
+            near = nearest(self.baseline, labels)
+            raise UserError(f"study baseline={self.baseline!r} is not in the grid{near}; have {', '.join(labels)}")
+        if len(labels) < 2:
+            raise UserError("the grid has one point only: give at least one variant beside the baseline")
+        if isinstance(self.seeds, bool) or not isinstance(self.seeds, int) or self.seeds < 2:
+            raise UserError(f"study seeds={self.seeds!r}: give 2 or more, as one run per variant has no noise estimate")
+        for each in self.grid:
+            if "seed" in dict(each.overrides):
+                raise UserError(f"the point {each.label!r} sets seed: runs are paired by seed; use study seeds=…")
+
+
+def load_study(location: str, overrides: dict[str, str] | None = None) -> Study:
+    """The study of `FILE.py` or `FILE.py:mode`, with `overrides` (dotted key -> text) in its base config.
+
+    Raises:
+      UserError: if the file is missing, gives no study, or an override does not fit or could have no effect.
+    """
+    path, _, mode = location.partition(":")
+    get_study = configs.load_function(Path(path), "get_study")
+    try:
+        study = get_study(mode or None)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's file does wrong is told, with its place
+        raise UserError(configs._told(Path(path), error)) from None
+    if not isinstance(study, Study):
+        raise UserError(f"{path}: get_study returned {type(study).__name__}, not a Study")
+    base = copy.deepcopy(study.base)
+    for key, text in (overrides or {}).items():
+        if all(key in dict(each.overrides) for each in study.grid):
+            raise UserError(f"--config.{key}={text} would have no effect: every variant of {path} sets {key}")
+        configs.override(base, key, configs._parse(base, key, text))
+    return dataclasses.replace(study, base=base)

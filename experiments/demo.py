@@ -16,7 +16,7 @@ from transformer_jax.study import Goal, Study, chain, param, point
 
 def get_study(mode: str | None = None) -> Study:
     base = config.base()
-    base.model.layers = 2
+    base.model.layers, base.model.stack = 2, "unroll"
     base.train.steps = 150
     base.train.eval_every = 50
     base.run.checkpoint_every = 150

@@ -4,6 +4,8 @@ import os
 
 os.environ["TRANSFORMER_JAX_CHECK_SHAPES"] = "1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The tests compile far more than they compute: 1.7 times as fast this way.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import pytest

@@ -57,15 +57,21 @@ def small_batch(family: str, rows: int = 2, seed: int = 0, length: int = L) -> B
     )
 
 
-def init(arch: Arch, seed: int = 0, noise: float = 0.1):
-    """(model, params); noise moves gates and scales off their special starting values."""
+def init(arch: Arch, seed: int = 0):
+    """(model, params), the parameters moved off the special starting values of gates and scales."""
     model = families.build(arch.family, arch=arch)
-    boxed = jax.jit(model.init)(jax.random.key(seed), small_batch(arch.family))["params"]
-    params = unbox(boxed)
+    return model, moved(fresh(model, seed))
+
+
+def fresh(model, seed: int = 0):
+    """Parameters as initialised, without logical names."""
+    return unbox(jax.jit(model.init)(jax.random.key(seed), small_batch(model.arch.family))["params"])
+
+
+def moved(params, noise: float = 0.1):
     leaves, tree = jax.tree.flatten(params)
-    rng = np.random.default_rng(seed)
-    moved = [leaf + noise * rng.standard_normal(leaf.shape).astype(np.float32) for leaf in leaves]
-    return model, jax.tree.unflatten(tree, moved)
+    rng = np.random.default_rng(0)
+    return jax.tree.unflatten(tree, [leaf + noise * rng.standard_normal(leaf.shape, np.float32) for leaf in leaves])
 
 
 def columns(batch: Batch, start: int, stop: int, *, with_source: bool) -> Batch:

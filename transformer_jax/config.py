@@ -129,11 +129,11 @@ def load(location: str, overrides: dict[str, str] | None = None) -> ConfigDict:
     except UserError:
         raise
     except Exception as error:  # whatever a user's file does wrong is told, with its place
-        raise UserError(_told(Path(path), error)) from None
+        raise UserError(told(Path(path), error)) from None
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: get_config returned {type(config).__name__}, not a ConfigDict")
     for key, text in (overrides or {}).items():
-        override(config, key, _parse(config, key, text))
+        override(config, key, parse(config, key, text))
     return config
 
 
@@ -153,7 +153,7 @@ def load_function(path: Path, name: str):
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(_told(path, error)) from None
+        raise UserError(told(path, error)) from None
     if not callable(getattr(module, name, None)):
         raise UserError(f"{path} has no function {name}(…)")
     return getattr(module, name)
@@ -238,7 +238,7 @@ def _leaf(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
     return node, leaf
 
 
-def _parse(config: ConfigDict, key: str, text: str) -> object:
+def parse(config: ConfigDict, key: str, text: str) -> object:
     """The value that a command line's `text` means for `key`, by the type of the key."""
     node, leaf = _leaf(config, key)
     kind = node.get_type(leaf)
@@ -263,7 +263,7 @@ def _kind(kind: type) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(kind, str(kind))
 
 
-def _told(path: Path, error: Exception) -> str:
+def told(path: Path, error: Exception) -> str:
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
     place = f"{path}:{lines[-1]}" if lines else str(path)
     unknown = re.search(r'Key "(\w+)" does not exist', str(error))

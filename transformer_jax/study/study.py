@@ -95,12 +95,12 @@ def load_study(location: str, overrides: dict[str, str] | None = None) -> Study:
     except UserError:
         raise
     except Exception as error:  # whatever a user's file does wrong is told, with its place
-        raise UserError(configs._told(Path(path), error)) from None
+        raise UserError(configs.told(Path(path), error)) from None
     if not isinstance(study, Study):
         raise UserError(f"{path}: get_study returned {type(study).__name__}, not a Study")
     base = copy.deepcopy(study.base)
     for key, text in (overrides or {}).items():
         if all(key in dict(each.overrides) for each in study.grid):
             raise UserError(f"--config.{key}={text} would have no effect: every variant of {path} sets {key}")
-        configs.override(base, key, configs._parse(base, key, text))
+        configs.override(base, key, configs.parse(base, key, text))
     return dataclasses.replace(study, base=base)

@@ -46,11 +46,12 @@ def train(config: ConfigDict, workdir: Path, *, progress_file=None) -> dict:
     platform = jax.default_backend()
     validate(config, n_devices=jax.device_count(), platform=platform)
     workdir = Path(workdir).absolute()
-    rundir.claim(workdir, config)
+    rundir.check(workdir, config)
     done = rundir.read_result(workdir)
     if done is not None:
         return done
     data = data_lib.load(config.data, config.seed)
+    rundir.claim(workdir, config)  # after everything that can refuse, so that a mistake leaves no directory behind
     run = Run(config, workdir, data, make_mesh(config.mesh), Progress(config.train.steps, progress_file))
     try:
         with stop_signals() as stop:

@@ -15,11 +15,11 @@ from transformer_jax.errors import UserError
 _PACKAGES = ("transformer_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
-def claim(workdir: Path, config: ConfigDict) -> None:
-    """Makes `workdir` the directory of this config's run, or finds that it is.
+def check(workdir: Path, config: ConfigDict) -> None:
+    """Refuses a workdir that this config's run cannot have. Writes nothing.
 
     Raises:
-      UserError: if it belongs to a run of another config, with the keys that differ. Nothing is changed then.
+      UserError: if it belongs to a run of another config, with the keys that differ.
     """
     saved = workdir / "config.json"
     if saved.is_file():
@@ -34,9 +34,19 @@ def claim(workdir: Path, config: ConfigDict) -> None:
         raise UserError(f"--workdir={workdir} is a file; give a directory")
     if workdir.is_dir() and any(workdir.glob("checkpoints/*")):
         raise UserError(f"--workdir={workdir} has checkpoints but no config.json; give another workdir")
+
+
+def claim(workdir: Path, config: ConfigDict) -> None:
+    """Makes `workdir` the directory of this config's run.
+
+    Raises:
+      UserError: as `check`, or if it cannot be written.
+    """
+    check(workdir, config)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_json(saved, config_lib.to_dict(config))
+        if not (workdir / "config.json").is_file():
+            write_json(workdir / "config.json", config_lib.to_dict(config))
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be written: {error.strerror}") from None
 

@@ -82,7 +82,7 @@ class Program:
         """Where the state lies; optimiser moments lie beside their parameters."""
         params = rules.shardings(self._boxed_params, self.mesh)
         everywhere = NamedSharding(self.mesh, PartitionSpec())
-        opt_state = optax.tree_map_params(
+        opt_state = optax.tree.map_params(
             self.optimizer,
             lambda _, sharding: sharding,
             jax.eval_shape(self.optimizer.init, self.param_shapes),
@@ -157,7 +157,7 @@ class Program:
     def update(self, state: TrainState, batch: Batch, key) -> tuple[TrainState, StepMetrics]:
         """One update, pure. A non-finite loss or gradient leaves everything but the counters as it was."""
         loss, grads = self.gradients(state.params, batch, jax.random.fold_in(key, state.step))
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         applied = jnp.isfinite(loss.total) & jnp.isfinite(grad_norm)
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

@@ -1,0 +1,137 @@
+"""Configs: one place for keys, typed overrides, and everything impossible refused before anything compiles."""
+
+from pathlib import Path
+
+import pytest
+
+from transformer_jax import config as config_lib
+from transformer_jax.errors import UserError
+from transformer_jax.validate import problems, validate
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = [
+    "lm_web.py",
+    "lm_web.py:smoke",
+    "toy.py",
+    "web_kjv.py:encoder_decoder",
+    "web_kjv.py:decoder_only",
+]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_configs_are_valid(name):
+    validate(config_lib.load(str(ROOT / "configs" / name)))
+
+
+def test_derived_values_follow_until_they_are_set():
+    config = config_lib.base()
+    config.model.width = 64
+    assert config.model.ffn_size == 256
+    config_lib.override(config, "model.ffn_size", 100)
+    config.model.width = 32
+    assert config.model.ffn_size == 100
+
+
+def test_saved_configs_come_back():
+    config = config_lib.smoke(config_lib.base())
+    again = config_lib.from_dict(config_lib.to_dict(config))
+    assert config_lib.to_dict(again) == config_lib.to_dict(config)
+
+
+def test_fingerprint_knows_what_matters():
+    one, other = config_lib.base(), config_lib.base()
+    other.run.log_every = 1
+    assert config_lib.fingerprint(one) == config_lib.fingerprint(other)
+    other.seed = 1
+    assert config_lib.fingerprint(one) != config_lib.fingerprint(other)
+    assert config_lib.differences(config_lib.to_dict(one), config_lib.to_dict(other)) == ["seed: 0 -> 1"]
+
+
+@pytest.mark.parametrize(
+    "key, text, told",
+    [
+        ("model.widht", "3", "unknown config key 'model.widht' (did you mean 'model.width'?)"),
+        ("modle.width", "3", "did you mean 'model.width'?"),
+        ("model.width", "big", "give a whole number"),
+        ("model.width", "1.5", "give a whole number"),
+        ("model.bias", "maybe", "give true or false"),
+        ("model", "3", "unknown config key 'model'"),
+        ("model.width.x", "3", "unknown config key"),
+    ],
+)
+def test_bad_overrides_are_told(key, text, told):
+    with pytest.raises(UserError) as error:
+        config_lib.load(str(ROOT / "configs/lm_web.py"), {key: text})
+    assert told in str(error.value)
+
+
+def test_overrides_take_the_type_of_the_key():
+    texts = {"optim.learning_rate": "1", "model.head_size": "16", "model.bias": "true", "model.position": "t5"}
+    config = config_lib.load(str(ROOT / "configs/lm_web.py"), texts)
+    assert config.optim.learning_rate == 1.0 and config.model.head_size == 16
+    assert config.model.bias is True and config.model.position == "t5"
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        ("from transformer_jax import config\ndef get_config(m):\n c = config.base()\n c.model.widht = 3\n return c",
+         ":4: unknown config key 'widht' (did you mean 'width'?)"),
+        ("def get_config(m): return 3", "returned int, not a ConfigDict"),
+        ("x = 1", "has no function get_config"),
+        ("def get_config(m)", "SyntaxError"),
+        ("import nothing_of_this_name", "ModuleNotFoundError"),
+    ],
+)  # fmt: skip
+def test_bad_config_files_are_told(tmp_path, content, told):
+    (tmp_path / "c.py").write_text(content)
+    with pytest.raises(UserError) as error:
+        config_lib.load(str(tmp_path / "c.py"))
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"model.position": "ropee"}, "unknown position 'ropee' (did you mean 'rope'?); have alibi, learned"),
+        ({"model.family": "decoder"}, "unknown family 'decoder' (did you mean 'decoder_only'?)"),
+        ({"model.heads": 3}, "model.width=128 is not divisible by model.heads=3"),
+        ({"model.position": "learned(length=32)"}, "learned positions end at 32, and rows are 128 tokens long"),
+        ({"model.position": "rope(fraction=0.01)"}, "must be an even number above 0"),
+        ({"model.mixer": "mha(kv_heads=3)"}, "4 heads cannot be shared out evenly; give a divisor of 4"),
+        ({"model.dtype": "float16"}, "model.dtype='float16': give one of float32, bfloat16"),
+        ({"model.dropout": 1.0}, "model.dropout=1.0: give 0 or more, below 1"),
+        ({"train.steps": 0}, "train.steps=0: give a number above 0"),
+        ({"optim.schedule": "cosin"}, "unknown schedule 'cosin' (did you mean 'cosine'?)"),
+        ({"optim.warmup_steps": 1000}, "optim.warmup_steps=1000 is more than train.steps=200"),
+        ({"optim.accumulate": 3}, "give a multiple of 3"),
+        ({"mesh.data": 3}, "needs 3 devices, and there are 1"),
+        ({"mesh.fsdp": -1}, "-1 (the rest) on one axis at most"),
+        ({"data.view": "pairs"}, "data.view='pairs' takes pairs"),
+        ({"data.corpus": "web_kjv", "data.view": "pairs"}, "does not feed model.family='decoder_only'"),
+        ({"model.attention": "cudnn"}, "needs a GPU and model.dtype='bfloat16'"),
+        ({"data.corpus": "text(path='/none.txt')"}, "none.txt"),
+        ({"seed": -1}, "seed=-1: give 0 or more"),
+    ],
+    ids=str,
+)
+def test_impossible_configs_are_refused(changes, told):
+    config = config_lib.base()
+    for key, value in changes.items():
+        config_lib.override(config, key, value)
+    with pytest.raises(UserError) as error:
+        validate(config)
+    assert told in str(error.value)
+
+
+def test_all_problems_are_told_at_once():
+    config = config_lib.base()
+    config.model.position, config.model.ffn = "ropee", "gelo"
+    assert len(problems(config)) == 2
+
+
+def test_a_batch_that_the_mesh_cannot_divide_is_refused():
+    config = config_lib.base()
+    config.data.batch_size = 12
+    with pytest.raises(UserError, match=r"data\.batch_size=12 cannot be divided"):
+        validate(config, n_devices=8)

@@ -1,0 +1,28 @@
+"""Cross-entropy against NumPy, term by term."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from models import small_batch
+
+from transformer_jax.objective import cross_entropy
+
+
+@pytest.mark.parametrize("smoothing, z", [(0.0, 0.0), (0.1, 0.0), (0.0, 1e-2), (0.2, 1e-3)])
+def test_terms(smoothing, z):
+    rng = np.random.default_rng(0)
+    batch = small_batch("decoder_only")
+    weights = rng.integers(0, 2, batch.targets_BL.shape).astype(np.float32)
+    batch = batch.replace(weights_BL=weights, bytes_BL=rng.integers(1, 5, weights.shape).astype(np.int32))
+    logits = rng.standard_normal((*batch.targets_BL.shape, 60)).astype(np.float32)
+    batch = type(batch)(**{k: None if v is None else jnp.asarray(v) for k, v in vars(batch).items()})
+    loss = cross_entropy(jnp.asarray(logits), batch, label_smoothing=smoothing, z_loss=z)
+    log_z = np.log(np.exp(logits.astype(np.float64)).sum(-1))
+    log_p = logits - log_z[..., None]
+    target = np.take_along_axis(log_p, np.asarray(batch.targets_BL)[..., None], -1)[..., 0]
+    expected = -((1 - smoothing) * target + smoothing * log_p.mean(-1)) + z * log_z**2
+    assert float(loss.total) == pytest.approx((weights * expected).sum(), rel=1e-5)
+    assert float(loss.nats) == pytest.approx(-(weights * target).sum(), rel=1e-5)
+    assert float(loss.tokens) == weights.sum()
+    assert float(loss.bytes) == (weights * np.asarray(batch.bytes_BL)).sum()
+    assert float(loss.correct) == (weights * (logits.argmax(-1) == np.asarray(batch.targets_BL))).sum()

@@ -1,1 +1,1 @@
-"""What a trained model reaches: loss and bits per byte; exact match, BLEU and chrF of what it generates."""
+"""What a trained model writes, held against references: exact match, BLEU and chrF."""

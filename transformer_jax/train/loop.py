@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from transformer_jax import data as data_lib
-from transformer_jax.evaluate.loss import evaluate_loss, place, summarise
+from transformer_jax.train.evaluation import evaluate_loss, place, summarise
 from transformer_jax.model.arch import Arch
 from transformer_jax.parallel.mesh import make_mesh
 from transformer_jax.train import flops, rundir

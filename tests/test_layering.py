@@ -1,0 +1,29 @@
+"""A variant file stands on its base and never on a sibling, so that one can be added or removed alone."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "transformer_jax"
+AXES = ("position", "residual", "mixer", "ffn", "norm")
+SHARED = {"transformer_jax.registry", "transformer_jax.shapes", "transformer_jax.model.base"}
+SHARED |= {"transformer_jax.model.attend", *(f"transformer_jax.model.{axis}" for axis in AXES)}
+FILES = [path for axis in AXES for path in sorted((ROOT / "model" / axis).glob("*.py"))]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.stem not in ("__init__", "base")], ids=lambda p: p.stem)
+def test_a_variant_imports_no_sibling(path):
+    own = {f"transformer_jax.model.{path.parent.name}.base"}
+    imports = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+    assert {module for module in imports if module.startswith("transformer_jax")} <= SHARED | own
+
+
+@pytest.mark.parametrize("folder", ["configs", "experiments"])
+def test_configs_and_experiments_import_only_what_users_may(folder):
+    allowed = {"configs": {"transformer_jax", "transformer_jax.config"}}
+    allowed["experiments"] = allowed["configs"] | {"transformer_jax.study"}
+    for path in sorted((ROOT.parent / folder).glob("*.py")):
+        tree = ast.parse(path.read_text())
+        imports = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert {module for module in imports if module.startswith("transformer_jax")} <= allowed[folder], path

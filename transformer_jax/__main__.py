@@ -67,7 +67,7 @@ def generate(args, overrides) -> None:
 def evaluate(args, overrides) -> None:
     """Scores greedy answers of a trained run on a split of pairs."""
     from transformer_jax.evaluate.run import evaluate_texts
-    from transformer_jax.train.rundir import write_json
+    from transformer_jax.files import write_json
 
     scores = evaluate_texts(args.workdir, args.split, limit=args.limit, max_new=args.max_new)
     write_json(args.workdir / f"evaluation-{args.split}.json", scores)

@@ -14,9 +14,10 @@ import pytest
 
 from transformer_jax import config as config_lib
 from transformer_jax.errors import UserError
+from transformer_jax.study.store import read_run
 from transformer_jax.train import loop, rundir
 from transformer_jax.train.checkpoint import Checkpoints
-from transformer_jax.train.metrics import read_metrics
+from transformer_jax.train.metrics import Metrics
 
 TASK = "copy(train=(1, 5), test=(6, 8), examples=300, held_out=30)"
 
@@ -38,6 +39,10 @@ def final_state(config, workdir):
     return jax.tree.map(np.asarray, state), iterator
 
 
+def curve(workdir, key):
+    return read_run(workdir, "", 0).curve(key)
+
+
 def assert_bit_equal(one, other):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -52,9 +57,8 @@ def test_a_run_leaves_everything_behind(tmp_path):
     assert manifest["fingerprint"] == config_lib.fingerprint(config)
     assert len(manifest["data"]["corpus_sha256"]) == 64
     assert list((tmp_path / "run/tensorboard").iterdir())
-    rows = read_metrics(tmp_path / "run/metrics.jsonl")
-    assert [row["step"] for row in rows if "valid/loss" in row] == [4, 8]
-    assert [row["step"] for row in rows if "train/loss" in row] == [2, 4, 6, 8]
+    assert list(curve(tmp_path / "run", "valid/loss")) == [4, 8]
+    assert list(curve(tmp_path / "run", "train/loss")) == [2, 4, 6, 8]
     # Asked for again, a finished run is not run again.
     before = (tmp_path / "run/metrics.jsonl").read_text()
     assert loop.train(config, tmp_path / "run") == result
@@ -84,10 +88,7 @@ def test_stopped_and_resumed_is_bit_equal_to_uninterrupted(tmp_path, monkeypatch
     halves = loop.train(config, tmp_path / "halves")
     assert halves["metrics"] == whole["metrics"]
     assert_bit_equal(final_state(config, tmp_path / "whole"), final_state(config, tmp_path / "halves"))
-    losses = [
-        {row["step"]: row["train/loss"] for row in read_metrics(tmp_path / d / "metrics.jsonl") if "train/loss" in row}
-        for d in ("whole", "halves")
-    ]
+    losses = [curve(tmp_path / name, "train/loss") for name in ("whole", "halves")]
     assert losses[0] == losses[1]
 
 
@@ -196,3 +197,11 @@ def test_weights_that_are_decayed_are_matrices():
     spared = {path[-1].key for path, decays in flat if not decays}
     assert decayed == {"table", "query", "key", "value", "out", "in"}
     assert spared == {"scale", "shift", "query_bias", "key_bias", "value_bias", "out_bias", "in_bias"}
+
+
+def test_a_torn_line_takes_no_other_with_it(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 5.0}\n{"step": 2, "tra')
+    metrics = Metrics(tmp_path, tensorboard=False)
+    metrics.write(2, {"train/loss": 4.0})
+    metrics.close()
+    assert curve(tmp_path, "train/loss") == {1: 5.0, 2: 4.0}

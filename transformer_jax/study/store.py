@@ -9,7 +9,6 @@ report/                 what `write_report` writes; can be deleted at any time
 import contextlib
 import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from transformer_jax import config as configs
 from transformer_jax.errors import UserError, nearest
+from transformer_jax.files import write_json
 from transformer_jax.study.study import Study
 from transformer_jax.study.trials import Trial, flat, trials
 
@@ -167,14 +167,6 @@ def read_run(directory: Path, label: str, seed: int) -> Run:
         return Run(label, seed, directory, FAILED, {}, last)
     begun = (directory / "config.json").is_file() or (directory / "metrics.jsonl").is_file()
     return Run(label, seed, directory, INTERRUPTED if begun or problem else MISSING, {}, problem or "no result")
-
-
-def write_json(path: Path, content: object) -> None:
-    """Writes the whole file or none of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(json.dumps(content, indent=1) + "\n")
-    scratch.replace(path)
 
 
 def _declaration(study: Study, planned: list[Trial], command: str) -> dict:

@@ -13,11 +13,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from transformer_jax import data as data_lib
-from transformer_jax.train.evaluation import evaluate_loss, place, summarise
+from transformer_jax.files import write_json
 from transformer_jax.model.arch import Arch
 from transformer_jax.parallel.mesh import make_mesh
 from transformer_jax.train import flops, rundir
 from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.evaluation import evaluate_loss, place, summarise
 from transformer_jax.train.metrics import Metrics, Progress
 from transformer_jax.train.step import Program, Recipe, program
 from transformer_jax.validate import validate
@@ -80,7 +81,7 @@ class Run:
         self._state, self.step = self._start(jax.random.fold_in(key, 0))
         if self._is_writer:
             data.tokenizer.save(workdir / "tokenizer.json")
-            rundir.write_json(workdir / "manifest.json", rundir.manifest(config, data, mesh))
+            write_json(workdir / "manifest.json", rundir.manifest(config, data, mesh))
         self._metrics = Metrics(workdir, config.run.tensorboard) if self._is_writer else None
         self._clock = Clock()
         self._pending = []  # StepMetrics still on the devices
@@ -195,7 +196,7 @@ class Run:
             "metrics": self._last_eval[1] if status == "finished" else {},
         }
         if self._is_writer:
-            rundir.write_json(self._workdir / "result.json", result)
+            write_json(self._workdir / "result.json", result)
         return result
 
     def _flops_per_token(self) -> float:

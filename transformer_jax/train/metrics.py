@@ -12,7 +12,11 @@ class Metrics:
     """Appends rows to `metrics.jsonl` and scalars to TensorBoard events in a run directory."""
 
     def __init__(self, workdir: Path, tensorboard: bool):
-        self._file = (workdir / "metrics.jsonl").open("a")
+        path = workdir / "metrics.jsonl"
+        torn = path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
+        self._file = path.open("a")
+        if torn:  # a killed process left half a line, which must not take the next one with it
+            self._file.write("\n")
         self._writer = SummaryWriter(str(workdir / "tensorboard")) if tensorboard else None
 
     def write(self, step: int, values: dict[str, float]) -> None:
@@ -26,25 +30,6 @@ class Metrics:
         self._file.close()
         if self._writer is not None:
             self._writer.close()
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.jsonl in the order of their steps.
-
-    A run that was killed and resumed has written the steps since its checkpoint twice; the later row is
-    given. A last line cut off by a kill is left out.
-    """
-    rows: dict[tuple[int, bool], dict] = {}
-    lines = path.read_text().splitlines()
-    for number, line in enumerate(lines):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            if number == len(lines) - 1:
-                break
-            raise
-        rows[row["step"], any(key.startswith("valid/") for key in row)] = row
-    return [rows[key] for key in sorted(rows)]
 
 
 class Progress:

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import platform
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ml_collections import ConfigDict
 
 from transformer_jax import config as config_lib
 from transformer_jax.errors import UserError
+from transformer_jax.files import write_json
 
 _PACKAGES = ("transformer_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -82,13 +82,6 @@ def manifest(config: ConfigDict, data, mesh) -> dict:
         "data": data.identity,
         "data_report": data.report,
     }
-
-
-def write_json(path: Path, value: object) -> None:
-    """Written whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
-    os.replace(partial, path)
 
 
 def _read_json(path: Path) -> dict:

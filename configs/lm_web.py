@@ -9,6 +9,7 @@ from transformer_jax import config
 
 def get_config(mode=None):
     """`mode`: None, or 'smoke' for seconds."""
+    config.check_mode(mode, "smoke")
     c = config.base()
     c.data.corpus = "web"
     c.data.tokenizer = "bpe(vocab=2048)"

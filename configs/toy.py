@@ -11,6 +11,7 @@ from transformer_jax import config
 
 
 def get_config(mode=None):
+    config.check_mode(mode, "smoke")
     c = config.base()
     c.data.corpus, c.data.view, c.data.tokenizer = "toy", "prompt_answer(loss='answer')", "word"
     c.data.length, c.data.batch_size, c.data.packed = 8, 4, False

@@ -18,6 +18,7 @@ FAMILIES = {
 
 def get_config(mode=None):
     """`mode`: encoder_decoder (the default) or decoder_only."""
+    config.check_mode(mode, *FAMILIES)
     c = config.base()
     c.model.family = mode or "encoder_decoder"
     c.data.update(FAMILIES[c.model.family])

@@ -15,6 +15,7 @@ from transformer_jax.study import Goal, Study, chain, param, point
 
 
 def get_study(mode: str | None = None) -> Study:
+    config.check_mode(mode, "smoke")
     base = config.base()
     base.model.layers, base.model.stack = 2, "unroll"
     base.train.steps = 150

@@ -23,6 +23,7 @@ from transformer_jax.study import Goal, Study, chain, point
 
 
 def get_study(mode: str | None = None) -> Study:
+    config.check_mode(mode, "smoke")
     base = config.base()
     base.model.family = "encoder_decoder"
     base.model.layers = 2

@@ -16,6 +16,7 @@ from transformer_jax.study import Goal, Study, chain, param, point
 
 
 def get_study(mode: str | None = None) -> Study:
+    config.check_mode(mode, "smoke")
     base = config.base()
     base.train.steps = 600
     base.train.eval_every = 100

@@ -14,6 +14,7 @@ from transformer_jax.study import Goal, Study, param
 
 
 def get_study(mode: str | None = None) -> Study:
+    config.check_mode(mode, "smoke")
     base = config.base()
     base.data.length = 256
     base.data.batch_size = 8

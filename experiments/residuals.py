@@ -19,6 +19,7 @@ from transformer_jax.study import Goal, Study, param
 
 
 def get_study(mode: str | None = None) -> Study:
+    config.check_mode(mode, "smoke")
     base = config.base()
     base.model.layers = 6
     base.train.steps = 600

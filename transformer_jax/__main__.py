@@ -3,12 +3,12 @@
 import argparse
 import json
 import logging
+import shlex
 import sys
 from pathlib import Path
 
+from transformer_jax.config import overrides_from
 from transformer_jax.errors import UserError
-
-OVERRIDE = "--config."
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,7 +22,9 @@ def main(argv: list[str] | None = None) -> int:
     args, rest = parser.parse_known_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        overrides = _overrides(parser, rest, accepted="overridable" in args)
+        if rest and "overridable" not in args:
+            raise UserError(f"unknown argument {rest[0]!r} (see --help)")
+        overrides = overrides_from(rest)
         return args.command(args, overrides) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -86,7 +88,8 @@ def study_run(args, overrides) -> int:
 
     study = load_study(args.file, overrides)
     directory = args.workdir or Path("runs") / study.name
-    command = " ".join(["python -m transformer_jax study run", args.file, *_as_flags(overrides)])
+    changes = [f"--config.{key}={value}" for key, value in overrides.items()]
+    command = shlex.join(["python", "-m", "transformer_jax", "study", "run", args.file, *changes])
     summary = run_study(study, directory, command=command)
     print(summary)
     print(f"next: python -m transformer_jax study report {directory}")
@@ -155,22 +158,6 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("variants", variants)
     sub.add_argument("--json", action="store_true")
     return parser
-
-
-def _overrides(parser, rest: list[str], *, accepted: bool) -> dict[str, str]:
-    """`--config.a.b=value` flags as a dict; anything else that is left over is a mistake."""
-    overrides = {}
-    for flag in rest:
-        key, equals, value = flag.removeprefix(OVERRIDE).partition("=")
-        if not (accepted and flag.startswith(OVERRIDE) and equals):
-            hint = "; a key is overridden as --config.a.b=value" if flag.startswith("--config") else ""
-            raise UserError(f"unknown argument {flag!r}{hint} (see --help)")
-        overrides[key] = value
-    return overrides
-
-
-def _as_flags(overrides: dict[str, str]) -> list[str]:
-    return [f"{OVERRIDE}{key}={value}" for key, value in overrides.items()]
 
 
 def _name(location: str) -> str:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from flax import struct
 
 ArrayLike = Any  # numpy on the host, jax on the devices
@@ -35,3 +36,9 @@ class Batch:
     source_BM: ArrayLike | None = None
     source_positions_BM: ArrayLike | None = None
     source_segments_BM: ArrayLike | None = None
+
+
+def real_tokens(batch: Batch) -> int:
+    """How many tokens a model reads of a host's batch, source included and padding left out."""
+    source = 0 if batch.source_segments_BM is None else np.count_nonzero(batch.source_segments_BM)
+    return int(np.count_nonzero(batch.segments_BL)) + int(source)

@@ -116,6 +116,31 @@ def smoke(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def check_mode(mode: str | None, *known: str) -> None:
+    """For `get_config(mode)`: refuses a mode that the file does not have, which would pass as the default.
+
+    Raises:
+      UserError: naming the modes there are.
+    """
+    if mode is not None and mode not in known:
+        raise UserError(f"unknown mode {mode!r}{nearest(mode, known)}; have {', '.join(known) or 'none'}")
+
+
+def overrides_from(flags: list[str]) -> dict[str, str]:
+    """`--config.a.b=value` flags as a dict of dotted key -> text.
+
+    Raises:
+      UserError: for any other flag.
+    """
+    overrides = {}
+    for flag in flags:
+        key, equals, value = flag.removeprefix("--config.").partition("=")
+        if not (flag.startswith("--config.") and equals):
+            raise UserError(f"unknown argument {flag!r}; a key is overridden as --config.a.b=value (see --help)")
+        overrides[key] = value
+    return overrides
+
+
 def load(location: str, overrides: dict[str, str] | None = None) -> ConfigDict:
     """The config of `FILE.py` or `FILE.py:mode`, with `overrides` (dotted key -> text) applied.
 

@@ -8,8 +8,8 @@ import numpy as np
 from models import small_batch, small_config
 
 from transformer_jax import config as config_lib
-from transformer_jax.train.evaluation import place
 from transformer_jax.parallel.mesh import make_mesh
+from transformer_jax.train.evaluation import place
 from transformer_jax.train.loop import compiled_program
 
 STEPS = 5

@@ -192,7 +192,7 @@ def test_weights_that_are_decayed_are_matrices():
     program = loop.compiled_program(tiny(model__bias=True, model__position="learned"), 259, loop.make_mesh(tiny().mesh))
     from transformer_jax.train.optim import decay_mask
 
-    flat = jax.tree_util.tree_leaves_with_path(decay_mask(program._boxed_params))
+    flat = jax.tree_util.tree_leaves_with_path(decay_mask(program.boxed_params))
     decayed = {path[-1].key for path, decays in flat if decays}
     spared = {path[-1].key for path, decays in flat if not decays}
     assert decayed == {"table", "query", "key", "value", "out", "in"}

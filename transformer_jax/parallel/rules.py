@@ -70,6 +70,14 @@ def is_boxed(leaf) -> bool:
     return isinstance(leaf, nn.LogicallyPartitioned)
 
 
+def is_matrix(name: str, axes: tuple[str, ...]) -> bool:
+    """Whether a parameter has two dimensions or more besides that of the layers, and is no bias.
+
+    Shapes alone would not do: scanning gives norms a second dimension.
+    """
+    return len([axis for axis in axes if axis != "layers"]) >= 2 and not name.endswith("_bias")
+
+
 def unbox(boxed_tree):
     """The tree without the names. flax's own `unbox` would constrain each array on the way, traced or not."""
     return jax.tree.map(lambda leaf: leaf.value if is_boxed(leaf) else leaf, boxed_tree, is_leaf=is_boxed)

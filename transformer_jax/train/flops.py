@@ -5,6 +5,7 @@ import math
 import jax
 
 from transformer_jax.model.arch import Arch
+from transformer_jax.parallel.rules import is_boxed, is_matrix
 
 # Dense bfloat16 peak of one device in FLOP/s, from the vendors' data sheets (without sparsity).
 PEAK_FLOPS = {
@@ -19,6 +20,8 @@ PEAK_FLOPS = {
     "TPU v6": 918e12,
 }
 
+_LOOKED_UP = ("vocab", "positions", "buckets")  # first axes of tables that are indexed, not multiplied with
+
 
 def peak_flops(device) -> float | None:
     """Peak of a jax device in FLOP/s; None where it is not known (CPUs)."""
@@ -30,24 +33,34 @@ def count(params) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def train_flops_per_row(arch: Arch, params, length: int, source_length: int) -> float:
-    """FLOPs of forward and backward for one row of `length` (+ `source_length`) tokens.
+def flops_per_token(arch: Arch, boxed_params, length: int, source_length: int) -> float:
+    """FLOPs of forward and backward per token of a row of `length` (+ `source_length`) tokens.
 
-    6 per matrix parameter and token, the output matrix included and the embedding look-up not, and
-    12 H K per pair of positions and layer for attention, masked pairs included (the convention of PaLM,
-    Chowdhery et al. 2022, app. B). Norms, biases and softmax are left out.
+    6 per parameter of a matrix and token that it is multiplied with, the output matrix included, and 12 H K
+    per layer and pair of positions for attention, masked pairs included (the convention of PaLM, Chowdhery
+    et al. 2022, app. B). Tables that are looked up, biases, norms and softmax are left out.
+
+    Args:
+      boxed_params: with logical axis names, which tell matrices from tables.
+      source_length: of the encoder's row; not read if there is no encoder.
     """
-    stacks = {name: tree for name, tree in params.items() if name != "embedding"}
+    source_length = source_length if "encoder" in boxed_params else 0
     tokens = {"decoder": length, "encoder": source_length}
-    matrices = 0.0
-    for name, tree in stacks.items():
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            keys = [part.key for part in path]
-            # Cross-attention's keys and values are computed on the source's tokens.
-            on_source = "cross" in keys and any(k in keys for k in ("key", "value"))
-            matrices += 6.0 * math.prod(leaf.shape) * (source_length if on_source else tokens[name])
-    matrices += 6.0 * arch.dims.vocab_rows * arch.dims.width * length
+    total = 6.0 * arch.dims.vocab_rows * arch.dims.width * length
+    for path, leaf in jax.tree_util.tree_leaves_with_path(boxed_params, is_leaf=is_boxed):
+        stack, *keys = (part.key for part in path)
+        if stack not in tokens or not is_matrix(keys[-1], leaf.names) or leaf.names[0] in _LOOKED_UP:
+            continue
+        # Cross-attention computes its keys and values on the source's tokens.
+        on_source = "cross" in keys and keys[-1] in ("key", "value")
+        total += 6.0 * math.prod(leaf.value.shape) * (source_length if on_source else tokens[stack])
     pairs = arch.layers * length**2
-    if "encoder" in stacks:
+    if source_length:
         pairs += arch.layers * length * source_length + arch.encoder_layers * source_length**2
-    return matrices + 12.0 * arch.dims.heads * arch.dims.head_size * pairs
+    return (total + 12.0 * arch.dims.heads * arch.dims.head_size * pairs) / (length + source_length)
+
+
+def utilisation(flops_per_second: float) -> float | None:
+    """The share of the peak of all devices; None where the peak is not known."""
+    peak = peak_flops(jax.devices()[0])
+    return None if peak is None else flops_per_second / (peak * jax.device_count())

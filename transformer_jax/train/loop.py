@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from transformer_jax import data as data_lib
+from transformer_jax.batch import real_tokens
 from transformer_jax.files import write_json
 from transformer_jax.model.arch import Arch
 from transformer_jax.parallel.mesh import make_mesh
@@ -126,7 +127,7 @@ class Run:
 
     def _dispatch(self, updates: int) -> None:
         batches = [next(self._iterator) for _ in range(updates)]
-        self._clock.tokens += sum(_real_tokens(batch) for batch in batches) * jax.process_count()
+        self._clock.tokens += sum(real_tokens(batch) for batch in batches) * jax.process_count()
         stacked = jax.tree.map(lambda *xs: np.stack(xs), *batches)
         batches_TBL = place(self._program, stacked, leading=1)
         self._state, metrics = self._program.train(self._state, batches_TBL, self._step_key)
@@ -148,7 +149,7 @@ class Run:
         values["train/learning_rate"] = float(self._program.recipe.optim.schedule(self.step - 1))
         if speed is not None:
             values["train/tokens_per_second"] = speed
-            utilisation = self._utilisation(speed)
+            utilisation = flops.utilisation(speed * self._flops_per_token())
             if utilisation is not None:
                 values["train/model_flops_utilisation"] = utilisation
         self._write(values)
@@ -200,14 +201,8 @@ class Run:
         return result
 
     def _flops_per_token(self) -> float:
-        d, arch = self._config.data, self._program.arch
-        source = d.source_length if "encoder" in self._state.params else 0
-        per_row = flops.train_flops_per_row(arch, self._program.param_shapes, d.length, source)
-        return per_row / (d.length + source)
-
-    def _utilisation(self, speed: float) -> float | None:
-        peak = flops.peak_flops(jax.devices()[0])
-        return None if peak is None else speed * self._flops_per_token() / (peak * jax.device_count())
+        d = self._config.data
+        return flops.flops_per_token(self._program.arch, self._program.boxed_params, d.length, d.source_length)
 
     def _write(self, values: dict[str, float]) -> None:
         if self._metrics is not None:
@@ -277,9 +272,3 @@ def stop_signals():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _real_tokens(batch) -> int:
-    """Tokens that a model reads, padding left out."""
-    source = 0 if batch.source_BM is None else np.count_nonzero(batch.source_segments_BM)
-    return int(np.count_nonzero(batch.segments_BL)) + int(source)

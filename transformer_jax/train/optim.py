@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import optax
 
-from transformer_jax.parallel.rules import is_boxed
+from transformer_jax.parallel.rules import is_boxed, is_matrix
 from transformer_jax.train.schedule import Schedule, schedules
 
 
@@ -40,13 +40,7 @@ class Optim:
 
 
 def decay_mask(boxed_params):
-    """True for matrices: two dimensions or more besides that of the layers, and no bias.
-
-    Shapes alone would not do: scanning gives norms a second dimension.
-    """
-
-    def one(path, leaf):
-        dims = [name for name in leaf.names if name != "layers"]
-        return len(dims) >= 2 and not path[-1].key.endswith("_bias")
-
-    return jax.tree_util.tree_map_with_path(one, boxed_params, is_leaf=is_boxed)
+    """True for matrices, tables included; False for norms, gates and biases."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: is_matrix(path[-1].key, leaf.names), boxed_params, is_leaf=is_boxed
+    )

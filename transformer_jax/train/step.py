@@ -65,22 +65,23 @@ class Program:
         self.model = families.build(arch.family, arch=arch)
 
     @cached_property
-    def _boxed_params(self):
+    def boxed_params(self):
+        """The parameters as ShapeDtypeStructs with logical axis names."""
         return jax.eval_shape(self.model.init, jax.random.key(0), dummy_batch(self.arch))["params"]
 
     @cached_property
     def optimizer(self) -> optax.GradientTransformation:
-        return self.recipe.optim.transformation(self._boxed_params)
+        return self.recipe.optim.transformation(self.boxed_params)
 
     @cached_property
     def param_shapes(self):
         """The parameters as ShapeDtypeStructs."""
-        return rules.unbox(self._boxed_params)
+        return rules.unbox(self.boxed_params)
 
     @cached_property
     def state_shardings(self) -> TrainState:
         """Where the state lies; optimiser moments lie beside their parameters."""
-        params = rules.shardings(self._boxed_params, self.mesh)
+        params = rules.shardings(self.boxed_params, self.mesh)
         everywhere = NamedSharding(self.mesh, PartitionSpec())
         opt_state = optax.tree.map_params(
             self.optimizer,

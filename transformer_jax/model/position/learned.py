@@ -2,6 +2,7 @@
 
 from flax import linen as nn
 
+from transformer_jax.model.base import constrain
 from transformer_jax.model.position.base import Position, positions
 
 
@@ -32,4 +33,5 @@ class Learned(Position):
     def embed(self, x_BLD, pos_BL):
         shape = (self.limit, x_BLD.shape[-1])
         table_LD = self.weight("table", shape, ("positions", "width"), nn.initializers.normal(0.02))
-        return x_BLD + table_LD[pos_BL]
+        # As for embeddings: rows whole, so that a look-up moves no table.
+        return x_BLD + constrain(table_LD, "positions", None)[pos_BL]

@@ -1,0 +1,89 @@
+"""How fast a config trains on this machine.
+
+python -m benchmarks.run train --config=configs/lm_web.py
+python -m benchmarks.run train --config=configs/gpt2_124m.py --synthetic --vocab=50257 --record
+
+Prints a table. With --record it also adds a line to benchmarks/results.jsonl and a row to benchmarks/RESULTS.md.
+"""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from transformer_jax.config import overrides_from
+from transformer_jax.data.tokenizers.base import SPECIALS
+from transformer_jax.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one benchmark; returns the exit code: 0, 2 for a mistake of the user's, 130 if it was interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    args, rest = _parser().parse_known_args(argv)
+    try:
+        args.command(args, overrides_from(rest), argv)
+        return 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: nothing was recorded", file=sys.stderr)
+        return 130
+
+
+def train(args, overrides: dict[str, str], argv: list[str]) -> None:
+    """Measures the train step of a config."""
+    _check(args)
+    import jax
+
+    from benchmarks import record as record_lib
+    from benchmarks.measure import Options, measure
+    from transformer_jax import config as config_lib
+
+    config = config_lib.load(args.config, overrides)
+    steps = config.train.steps_per_dispatch if args.steps is None else args.steps
+    path, _, mode = args.config.partition(":")
+    record = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": record_lib.command_line(argv),
+        "config": Path(path).stem + (f":{mode}" if mode else ""),
+        **measure(config, Options(args.repeats, steps, args.vocab)),
+    }
+    if jax.process_index() != 0:
+        return
+    print(record_lib.table(record))
+    if args.record:
+        record_lib.append(record, args.out)
+        print(f"recorded in {args.out / 'results.jsonl'} and {args.out / 'RESULTS.md'}")
+
+
+def _check(args) -> None:
+    for name in ("repeats", "steps"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name}={value}: give 1 or more")
+    if args.synthetic != (args.vocab is not None):
+        raise UserError("--synthetic and --vocab=N go together: random tokens need the size of a vocabulary")
+    if args.vocab is not None and args.vocab <= SPECIALS:
+        raise UserError(f"--vocab={args.vocab}: give {SPECIALS + 1} or more")
+    if args.record and not args.out.is_dir():
+        raise UserError(f"--out={args.out} is no folder")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmarks.run", description=__doc__.splitlines()[0], allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    sub = commands.add_parser("train", help=train.__doc__, allow_abbrev=False)
+    sub.set_defaults(command=train)
+    sub.add_argument("--config", required=True, metavar="FILE.py[:mode]", help="--config.a.b=value overrides a key")
+    sub.add_argument("--repeats", type=int, default=5, help="timed dispatches (5)")
+    sub.add_argument("--steps", type=int, help="updates per dispatch (the config's train.steps_per_dispatch)")
+    sub.add_argument("--synthetic", action="store_true", help="random tokens: no corpus is read, no tokenizer fitted")
+    sub.add_argument("--vocab", type=int, help="vocabulary of --synthetic")
+    sub.add_argument("--record", action="store_true", help="add the result to results.jsonl and RESULTS.md")
+    sub.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of these files (benchmarks/)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

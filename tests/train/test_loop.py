@@ -16,7 +16,7 @@ from transformer_jax import config as config_lib
 from transformer_jax.errors import UserError
 from transformer_jax.study.store import read_run
 from transformer_jax.train import loop, rundir
-from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.checkpoint import Checkpoints, restore_newest
 from transformer_jax.train.metrics import Metrics
 
 TASK = "copy(train=(1, 5), test=(6, 8), examples=300, held_out=30)"
@@ -132,6 +132,24 @@ def test_a_flipped_byte_is_found_and_the_step_before_is_taken(tmp_path, capsys):
     assert loop.train(config, tmp_path)["metrics"] == result["metrics"]
     assert "checkpoint 8 does not verify" in capsys.readouterr().out
     assert (tmp_path / "checkpoints/8.corrupt").is_dir() and (tmp_path / "checkpoints/8").is_dir()
+
+
+def test_reading_a_run_changes_nothing_in_it(tmp_path):
+    """A step whose manifest is not there yet may be one that a live run is writing."""
+    config = tiny()
+    loop.train(config, tmp_path)
+    (tmp_path / "checkpoints/8.sha256.json").unlink()
+    (tmp_path / "checkpoints/12.orbax-checkpoint-tmp").mkdir()
+    before = sorted(str(p) for p in tmp_path.rglob("*"))
+    program = loop.compiled_program(config, 259, loop.make_mesh(config.mesh))
+    _, step = restore_newest(tmp_path / "checkpoints", program.state_structs)
+    assert step == 4
+    assert before == sorted(str(p) for p in tmp_path.rglob("*"))
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
+    loop.train(tiny(run__keep_checkpoints=1, run__checkpoint_every=2), tmp_path)
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["8", "8.sha256.json"]
 
 
 def test_a_workdir_of_another_config_is_refused_and_left_as_it_is(tmp_path):

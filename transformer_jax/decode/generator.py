@@ -17,7 +17,7 @@ from transformer_jax.model.arch import Arch
 from transformer_jax.model.position import positions
 from transformer_jax.parallel.mesh import make_mesh
 from transformer_jax.train import rundir
-from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.checkpoint import restore_newest
 from transformer_jax.train.loop import compiled_program
 
 
@@ -49,15 +49,7 @@ class Generator:
             raise UserError(f"{workdir} has no tokenizer.json: the run has not started training")
         tokenizer = data_lib.load_tokenizer(workdir / "tokenizer.json")
         program = compiled_program(config, tokenizer.vocab_size, make_mesh(config.mesh))
-        checkpoints = Checkpoints(workdir / "checkpoints", config.run.keep_checkpoints)
-        try:
-            for line in checkpoints.corrupt:
-                print(f"warning: {line}", flush=True)
-            if checkpoints.latest is None:
-                raise UserError(f"{workdir} has no checkpoint yet")
-            state, _ = checkpoints.restore(program.state_structs)
-        finally:
-            checkpoints.close()
+        state, _ = restore_newest(workdir / "checkpoints", program.state_structs)
         params = state.params if state.ema is None else state.ema
         return cls(program.arch, params, tokenizer, views.build(config.data.view), config.data.batch_size)
 

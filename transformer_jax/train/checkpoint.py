@@ -8,33 +8,37 @@ import hashlib
 import json
 from pathlib import Path
 
+import jax
 import orbax.checkpoint.experimental.v1 as ocp
 
 from transformer_jax.errors import UserError
+from transformer_jax.files import write_json
 
 _MANIFEST = "{step}.sha256.json"
 
 
 class Checkpoints:
-    """The checkpoints of one run directory.
+    """The checkpoints of the run that trains in a directory. Those who only read use `restore_newest`.
 
     Args:
-      directory: absolute; made if it is not there.
+      directory: absolute; made if it is not there. Unfinished saves in it are removed, and the newest steps
+        that do not verify are renamed.
       keep: how many of the newest steps are kept.
     """
 
     def __init__(self, directory: Path, keep: int):
-        self._directory = directory
+        self._directory, self._keep = directory, keep
         directory.mkdir(parents=True, exist_ok=True)
         self.corrupt = self._set_corrupt_aside()
-        policy = ocp.training.preservation_policies.LatestN(keep)
         self._checkpointer = ocp.training.Checkpointer(
-            directory, preservation_policy=policy, cleanup_tmp_directories=True
+            directory,
+            preservation_policy=ocp.training.preservation_policies.PreserveAll(),
+            cleanup_tmp_directories=True,
         )
 
     @property
     def latest(self) -> int | None:
-        """The newest step that verifies, or None."""
+        """The newest step, or None."""
         latest = self._checkpointer.latest
         return None if latest is None else latest.step
 
@@ -44,11 +48,12 @@ class Checkpoints:
             return
         self._checkpointer.save_checkpointables(step, {"state": state, "iterator": iterator_state}, force=True)
         self._checkpointer.wait()
-        path = self._directory / _MANIFEST.format(step=step)
-        path.write_text(json.dumps(_digests(self._directory / str(step)), indent=1, sort_keys=True))
-        for manifest in self._directory.glob(_MANIFEST.format(step="*")):
-            if not (self._directory / manifest.name.partition(".")[0]).is_dir():
-                manifest.unlink()
+        if jax.process_index() == 0:
+            write_json(self._directory / _MANIFEST.format(step=step), _digests(self._directory / str(step)))
+        # Only now: until the new step can be verified, the old one is all there is.
+        for old in [checkpoint.step for checkpoint in self._checkpointer.checkpoints][: -self._keep]:
+            self._checkpointer.delete(old)
+            (self._directory / _MANIFEST.format(step=old)).unlink(missing_ok=True)
 
     def restore(self, state_structs) -> tuple[object, dict]:
         """(state, iterator state) of the newest step.
@@ -56,13 +61,7 @@ class Checkpoints:
         Args:
           state_structs: ShapeDtypeStructs with shardings, as the state shall lie.
         """
-        try:
-            restored = self._checkpointer.load_checkpointables(self.latest, {"state": state_structs, "iterator": None})
-        except ValueError as error:
-            raise UserError(
-                f"{self._directory / str(self.latest)} does not hold the state of this config: {error}"
-            ) from error
-        return restored["state"], restored["iterator"]
+        return _restore(self._directory / str(self.latest), state_structs)
 
     def close(self) -> None:
         self._checkpointer.close()
@@ -70,8 +69,7 @@ class Checkpoints:
     def _set_corrupt_aside(self) -> list[str]:
         """Renames the newest steps that do not verify; returns what was found, a line each."""
         found = []
-        steps = sorted((int(p.name) for p in self._directory.iterdir() if p.name.isdigit()), reverse=True)
-        for step in steps:
+        for step in _steps(self._directory):
             fault = _fault(self._directory, step)
             if fault is None:
                 break
@@ -81,6 +79,31 @@ class Checkpoints:
             (self._directory / str(step)).rename(aside)
             found.append(f"checkpoint {step} does not verify ({fault}); kept as {aside.name}")
         return found
+
+
+def restore_newest(directory: Path, state_structs) -> tuple[object, int]:
+    """(state, step) of the newest checkpoint that verifies. Changes nothing: the run may still be training.
+
+    Raises:
+      UserError: if there is none.
+    """
+    for step in _steps(directory) if directory.is_dir() else ():
+        if _fault(directory, step) is None:
+            return _restore(directory / str(step), state_structs)[0], step
+    raise UserError(f"{directory} holds no checkpoint that verifies")
+
+
+def _restore(path: Path, state_structs) -> tuple[object, dict]:
+    try:
+        restored = ocp.load_checkpointables(path, {"state": state_structs, "iterator": None})
+    except ValueError as error:
+        raise UserError(f"{path} does not hold the state of this config: {error}") from error
+    return restored["state"], restored["iterator"]
+
+
+def _steps(directory: Path) -> list[int]:
+    """Committed steps, the newest first."""
+    return sorted((int(path.name) for path in directory.iterdir() if path.name.isdigit()), reverse=True)
 
 
 def _fault(directory: Path, step: int) -> str | None:

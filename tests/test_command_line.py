@@ -31,7 +31,7 @@ def test_the_toy_answers_both_prompts(told, tmp_path):
     code, out, _ = told("generate", f"--workdir={tmp_path}", "--arrow", *prompts)
     assert out.splitlines() == ["what is statquest -> awesome", "statquest is what -> awesome"]
     code, out, _ = told("evaluate", f"--workdir={tmp_path}")
-    assert json.loads((tmp_path / "evaluation-test.json").read_text())["model"]["exact_match"] == 1.0
+    assert json.loads((tmp_path / "evaluation-test.json").read_text())["scores"]["model"]["exact_match"] == 1.0
 
 
 def test_a_study_from_the_first_run_to_the_page(told, tmp_path):

@@ -53,13 +53,13 @@ def train(args, overrides) -> int:
 
 def generate(args, overrides) -> None:
     """Continues prompts with a trained run."""
-    from transformer_jax.decode import Generator, Sampling
+    from transformer_jax.decode import Generator, Sampling, load_run
 
     sampling = Sampling(args.temperature, args.top_k, args.top_p)
     prompts = args.prompt or [line.rstrip("\n") for line in sys.stdin]
     if not prompts:
         raise UserError("no prompt: give --prompt=TEXT (as often as you like), or lines on standard input")
-    answers = Generator.from_run(args.workdir).complete(
+    answers = Generator.of(load_run(args.workdir)).complete(
         prompts, max_new=args.max_new, sampling=sampling, seed=args.seed
     )
     for prompt, answer in zip(prompts, answers, strict=True):
@@ -67,18 +67,24 @@ def generate(args, overrides) -> None:
 
 
 def evaluate(args, overrides) -> None:
-    """Scores greedy answers of a trained run on a split of pairs."""
-    from transformer_jax.evaluate.run import evaluate_texts
+    """Losses of a trained run on a split beside those of counting; for pairs, scores of its answers."""
+    from transformer_jax.evaluate.run import evaluate_run
     from transformer_jax.files import write_json
 
-    scores = evaluate_texts(args.workdir, args.split, limit=args.limit, max_new=args.max_new)
-    write_json(args.workdir / f"evaluation-{args.split}.json", scores)
-    print(f"{scores['pairs']} pairs of split {args.split}; greedy answers")
-    print(f"{'':12}{'model':>10}{'copying the source':>22}")
+    found = evaluate_run(args.workdir, args.split, limit=args.limit, max_new=args.max_new)
+    write_json(args.workdir / f"evaluation-{args.split}.json", found)
+    print(f"split {found['split']}, step {found['step']}")
+    print(f"{'':14}{'nats per target':>18}{'bits per byte':>16}")
+    for name, values in found["losses"].items():
+        print(f"{name:14}{values['loss']:18.4f}{values.get('bits_per_byte', float('nan')):16.4f}")
+    if "scores" not in found:
+        return
+    model, copy = found["scores"]["model"], found["scores"]["copy"]
+    print(f"\n{found['pairs']} pairs, greedy answers\n{'':14}{'model':>18}{'copied source':>16}")
     for name in ("exact_match", "bleu", "chrf"):
-        print(f"{name:12}{scores['model'][name]:10.3f}{scores['copy'][name]:22.3f}")
-    print(f"BLEU {scores['model']['bleu_signature']}; chrF {scores['model']['chrf_signature']}")
-    for sample in scores["samples"]:
+        print(f"{name:14}{model[name]:18.3f}{copy[name]:16.3f}")
+    print(f"BLEU {model['bleu_signature']}; chrF {model['chrf_signature']}")
+    for sample in found["samples"]:
         print("\n" + "\n".join(f"{name:10} {sample[name]}" for name in ("source", "reference", "answer")))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from transformer_jax import data as data_lib
 from transformer_jax.batch import Batch
@@ -19,6 +20,34 @@ from transformer_jax.parallel.mesh import make_mesh
 from transformer_jax.train import rundir
 from transformer_jax.train.checkpoint import restore_newest
 from transformer_jax.train.loop import compiled_program
+from transformer_jax.train.step import Program
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedRun:
+    """A run directory as it stands: its config, model, tokenizer, and parameters (averaged ones if it keeps them)."""
+
+    config: ConfigDict
+    program: Program
+    tokenizer: data_lib.Tokenizer
+    params: dict
+    step: int
+
+
+def load_run(workdir: Path) -> LoadedRun:
+    """The newest checkpoint of a run directory. Changes nothing in it.
+
+    Raises:
+      UserError: if it is no run directory, or holds no checkpoint that verifies.
+    """
+    workdir = Path(workdir).absolute()
+    config = rundir.read_config(workdir)
+    if not (workdir / "tokenizer.json").is_file():
+        raise UserError(f"{workdir} has no tokenizer.json: the run has not started training")
+    tokenizer = data_lib.load_tokenizer(workdir / "tokenizer.json")
+    program = compiled_program(config, tokenizer.vocab_size, make_mesh(config.mesh))
+    state, step = restore_newest(workdir / "checkpoints", program.state_structs)
+    return LoadedRun(config, program, tokenizer, state.params if state.ema is None else state.ema, step)
 
 
 class Generator:
@@ -37,21 +66,10 @@ class Generator:
         self._params, self._tokenizer, self._view, self._batch_size = params, tokenizer, view, batch_size
 
     @classmethod
-    def from_run(cls, workdir: Path) -> "Generator":
-        """The newest checkpoint of a run directory, with averaged parameters if the run keeps them.
-
-        Raises:
-          UserError: if it is no run directory, or holds no checkpoint that verifies.
-        """
-        workdir = Path(workdir).absolute()
-        config = rundir.read_config(workdir)
-        if not (workdir / "tokenizer.json").is_file():
-            raise UserError(f"{workdir} has no tokenizer.json: the run has not started training")
-        tokenizer = data_lib.load_tokenizer(workdir / "tokenizer.json")
-        program = compiled_program(config, tokenizer.vocab_size, make_mesh(config.mesh))
-        state, _ = restore_newest(workdir / "checkpoints", program.state_structs)
-        params = state.params if state.ema is None else state.ema
-        return cls(program.arch, params, tokenizer, views.build(config.data.view), config.data.batch_size)
+    def of(cls, run: "LoadedRun") -> "Generator":
+        """Generates with a trained run."""
+        data = run.config.data
+        return cls(run.program.arch, run.params, run.tokenizer, views.build(data.view), data.batch_size)
 
     def complete(
         self, prompts: list[str], *, max_new: int, sampling: Sampling | None = None, seed: int = 0

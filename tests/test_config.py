@@ -6,6 +6,7 @@ import pytest
 
 from transformer_jax import config as config_lib
 from transformer_jax.errors import UserError
+from transformer_jax.model.arch import resolve_attention
 from transformer_jax.validate import problems, validate
 
 ROOT = Path(__file__).parents[1]
@@ -109,7 +110,14 @@ def test_bad_config_files_are_told(tmp_path, content, told):
         ({"mesh.fsdp": -1}, "-1 (the rest) on one axis at most"),
         ({"data.view": "pairs"}, "data.view='pairs' takes pairs"),
         ({"data.corpus": "web_kjv", "data.view": "pairs"}, "does not feed model.family='decoder_only'"),
-        ({"model.attention": "cudnn"}, "needs a GPU and model.dtype='bfloat16'"),
+        (
+            {"model.attention": "cudnn"},
+            "model.attention='cudnn' cannot be used: the platform is cpu, not gpu; give auto",
+        ),
+        ({"model.position": "rope(theta=-1.0)"}, "rope(theta=-1.0): give a number above 0"),
+        ({"model.norm": "layernorm(eps=-1.0)"}, "eps=-1.0: give a number above 0"),
+        ({"optim.schedule": "cosine(floor=-3.0)"}, "optim.schedule: floor=-3.0: give 0 to 1"),
+        ({"optim.learning_rate": float("inf")}, "optim.learning_rate=inf"),
         ({"data.corpus": "text(path='/none.txt')"}, "none.txt"),
         ({"seed": -1}, "seed=-1: give 0 or more"),
     ],
@@ -135,3 +143,42 @@ def test_a_batch_that_the_mesh_cannot_divide_is_refused():
     config.data.batch_size = 12
     with pytest.raises(UserError, match=r"data\.batch_size=12 cannot be divided"):
         validate(config, n_devices=8)
+
+
+@pytest.mark.parametrize(
+    "mesh, changes, told",
+    [
+        ({"tensor": 8}, {}, "heads of 4 cannot be split over mesh axis tensor of 8"),
+        ({"tensor": 4}, {"model.mixer": "mha(kv_heads=1)"}, "kv_heads of 1 cannot be split over mesh axis tensor"),
+        ({"fsdp": 8}, {"model.width": 36, "model.heads": 3}, "width of 36 cannot be split over mesh axis fsdp of 8"),
+        ({"expert": 8}, {}, "mesh.expert=8: nothing is split over it yet"),
+    ],
+    ids=str,
+)
+def test_meshes_that_cannot_divide_the_model_are_refused(mesh, changes, told):
+    config = config_lib.base()
+    config.model.heads = 4
+    for key, value in changes.items():
+        config_lib.override(config, key, value)
+    config.mesh.update(mesh)
+    found = "\n".join(problems(config, n_devices=8))
+    assert told in found
+
+
+@pytest.mark.parametrize(
+    "changes, kernel",
+    [
+        ({}, "cudnn"),
+        ({"model.dtype": "float32"}, "xla"),
+        ({"model.head_size": 12}, "xla"),
+        ({"data.length": 127}, "xla"),
+    ],
+    ids=str,
+)
+def test_the_fused_kernel_is_chosen_only_where_it_can_run(changes, kernel):
+    config = config_lib.base()
+    config.model.dtype = "bfloat16"
+    for key, value in changes.items():
+        config_lib.override(config, key, value)
+    assert resolve_attention(config, "gpu") == kernel
+    assert resolve_attention(config, "cpu") == "xla"

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -46,7 +47,7 @@ def train(args, overrides) -> int:
         print(f"{name:24} {value:.4f}")
     print(
         f"{result['status']} at step {result['step']}: {result['parameters']:,} parameters, "
-        f"{result['tokens_per_second']:,.0f} tokens/s; {workdir}"
+        f"{result['tokens_per_second'] or math.nan:,.0f} tokens/s; {workdir}"
     )
     return 0 if result["status"] == "finished" else 1
 

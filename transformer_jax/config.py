@@ -104,14 +104,14 @@ def base() -> ConfigDict:
 def smoke(config: ConfigDict) -> ConfigDict:
     """Shrinks `config` in place to something that trains in seconds on a CPU; returns it."""
     model, data, train = config.model, config.data, config.train
-    model.layers, model.width, model.heads = 2, 32, 4
-    model.encoder_layers = 2
-    model.ffn_size = 64
+    model.layers = model.encoder_layers = 2
+    model.width = 8 * model.heads
+    model.ffn_size = 2 * model.width
     model.head_size = None
     data.length, data.batch_size = min(data.length, 64), 4
     data.source_length = min(data.source_length, 64)
     train.steps, train.eval_every, train.eval_batches, train.steps_per_dispatch = 8, 4, 2, 2
-    config.optim.warmup_steps = 2
+    config.optim.warmup_steps, config.optim.accumulate = 2, 1
     config.run.log_every, config.run.checkpoint_every = 2, 4
     return config
 
@@ -205,7 +205,10 @@ def differences(old: dict, new: dict) -> list[str]:
 
 
 def fingerprint(config: ConfigDict | dict) -> str:
-    """16 hex digits that are equal exactly when two runs compute and measure the same thing."""
+    """16 hex digits of everything in a config that may change what a run computes or measures, even by rounding.
+
+    The content of data files is not in it; the manifest has its hash.
+    """
     return hashlib.sha256(json.dumps(_flat(to_dict(config)), sort_keys=True).encode()).hexdigest()[:16]
 
 

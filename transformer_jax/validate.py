@@ -1,21 +1,27 @@
 """`validate`: everything that can be known to be wrong with a config before anything compiles."""
 
+import dataclasses
+import math
+
+from jax.sharding import AbstractMesh, AxisType
 from ml_collections import ConfigDict
 
 from transformer_jax import config as config_lib
 from transformer_jax import data
 from transformer_jax.data.views.base import views
 from transformer_jax.errors import UserError
-from transformer_jax.model.arch import Arch, resolve_attention
+from transformer_jax.model.arch import Arch, cudnn_problems
 from transformer_jax.model.ffn import ffns
 from transformer_jax.model.mixer import mixers
 from transformer_jax.model.norm import norms
 from transformer_jax.model.position import positions
 from transformer_jax.model.residual import residuals
 from transformer_jax.model.transformer import families
+from transformer_jax.parallel import rules
 from transformer_jax.parallel.mesh import axis_sizes
 from transformer_jax.registry import Registry
 from transformer_jax.train.schedule import schedules
+from transformer_jax.train.step import boxed_params
 
 # Which registry each spec of the model section names, and what its parts are given beside the architecture.
 MODEL_SPECS: dict[str, tuple[Registry, dict]] = {
@@ -67,13 +73,14 @@ def problems(config: ConfigDict, *, n_devices: int = 1, platform: str = "cpu") -
         return found
     found += _spec_problems(config) or _part_problems(config)
     found += _view_problems(config)
-    return found + _mesh_problems(config, n_devices, platform)
+    found += _mesh_problems(config, n_devices, platform)
+    return found or _sharding_problems(config, n_devices)
 
 
 def _range_problems(config) -> list[str]:
     rules = [
-        (_POSITIVE, lambda value: value > 0, "give a number above 0"),
-        (_NOT_NEGATIVE, lambda value: value >= 0, "give 0 or more"),
+        (_POSITIVE, lambda value: 0 < value < math.inf, "give a number above 0"),
+        (_NOT_NEGATIVE, lambda value: 0 <= value < math.inf, "give 0 or more"),
         (_FRACTION, lambda value: 0 <= value < 1, "give 0 or more, below 1"),
     ]
     found = []
@@ -121,6 +128,8 @@ def _part_problems(config) -> list[str]:
             fixed = given | ({"causal": causal} if "causal" in given else {})
             part = registry.build(config.model[key], arch=arch, **fixed)
             found += [f"model.{key}: {problem}" for problem in part.problems()]
+    schedule = schedules.build(config.optim.schedule, peak=1.0, warmup=0, steps=1)
+    found += [f"optim.schedule: {problem}" for problem in schedule.problems()]
     return list(dict.fromkeys(found))
 
 
@@ -151,12 +160,25 @@ def _mesh_problems(config, n_devices: int, platform: str) -> list[str]:
     for key in ("length", "source_length"):
         if config.data[key] % sizes["context"]:
             found.append(f"data.{key}={config.data[key]} cannot be divided over mesh.context={sizes['context']}")
-    if sizes["replica"] > 1:
-        found.append(f"mesh.replica={sizes['replica']}: one run has one replica")
-    attention = resolve_attention(config.model.attention, config.model.dtype, platform)
-    if attention == "cudnn" and (platform, config.model.dtype) != ("gpu", "bfloat16"):
-        found.append(
-            f"model.attention='cudnn' needs a GPU and model.dtype='bfloat16', not {platform} and "
-            f"{config.model.dtype}: give auto"
-        )
+    for axis in ("replica", "expert"):
+        if sizes[axis] > 1:
+            found.append(f"mesh.{axis}={sizes[axis]}: nothing is split over it yet; give 1")
+    if config.model.attention == "cudnn":
+        why = cudnn_problems(config, platform)
+        found += [f"model.attention='cudnn' cannot be used: {reason}; give auto" for reason in why]
     return found
+
+
+def _sharding_problems(config, n_devices: int) -> list[str]:
+    """Parameters that their mesh axes cannot divide. The vocabulary is not known yet and left out."""
+    sizes = axis_sizes(config.mesh, n_devices)
+    if sizes["fsdp"] == sizes["tensor"] == 1:
+        return []
+    arch = Arch.from_config(config, vocab=sizes["tensor"], platform="cpu")
+    arch = dataclasses.replace(arch, dims=dataclasses.replace(arch.dims, vocab_rows=sizes["tensor"]))
+    mesh = AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
+    try:
+        rules.shardings(boxed_params(arch), mesh)
+    except UserError as error:
+        return [str(error)]
+    return []

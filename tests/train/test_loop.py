@@ -14,6 +14,7 @@ import pytest
 
 from transformer_jax import config as config_lib
 from transformer_jax.errors import UserError
+from transformer_jax.files import locked
 from transformer_jax.study.store import read_run
 from transformer_jax.train import loop, rundir
 from transformer_jax.train.checkpoint import Checkpoints, restore_newest
@@ -34,9 +35,9 @@ def tiny(**changes):
 def final_state(config, workdir):
     program = loop.compiled_program(config, 259, loop.make_mesh(config.mesh))
     checkpoints = Checkpoints(workdir / "checkpoints", 5)
-    state, iterator = checkpoints.restore(program.state_structs)
+    state, rest = checkpoints.restore(program.state_structs)
     checkpoints.close()
-    return jax.tree.map(np.asarray, state), iterator
+    return jax.tree.map(np.asarray, state), rest["data"]
 
 
 def curve(workdir, key):
@@ -168,6 +169,68 @@ def test_non_finite_updates_are_not_applied_and_end_the_run_past_a_limit(tmp_pat
     assert result["status"] == "diverged" and result["metrics"] == {}
     assert result["skipped"] > 3 and result["step"] <= 8
     assert "train.max_skipped=3" in capsys.readouterr().out
+
+
+def test_a_run_that_ends_without_a_finite_loss_has_diverged(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "evaluate_loss", lambda *_: {"loss": float("nan"), "accuracy": 0.0})
+    result = loop.train(tiny(), tmp_path)
+    assert result["status"] == "diverged" and result["metrics"] == {}
+
+
+def test_resume_refuses_data_that_has_changed(tmp_path):
+    book = tmp_path / "book.txt"
+    book.write_text("one two three four five six seven " * 200)
+    config = tiny(data__corpus=f"text(path='{book}')", data__view="text", data__tokenizer="word(vocab=20)")
+    loop.train(config, tmp_path / "run")
+    (tmp_path / "run/result.json").unlink()
+    before = (tmp_path / "run/tokenizer.json").read_text()
+    book.write_text("uno dos tres cuatro cinco seis siete " * 200)
+    with pytest.raises(UserError, match="has changed since it was begun"):
+        loop.train(config, tmp_path / "run")
+    assert (tmp_path / "run/tokenizer.json").read_text() == before
+
+
+def test_one_process_trains_in_a_workdir(tmp_path):
+    tmp_path.mkdir(exist_ok=True)
+    with locked(tmp_path / ".lock", "held"), pytest.raises(UserError, match="another process is training"):
+        loop.train(tiny(), tmp_path)
+
+
+def test_a_key_that_has_come_since_does_not_end_old_runs(tmp_path):
+    loop.train(tiny(), tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    del saved["model"]["vocab_multiple"]
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    assert loop.train(tiny(), tmp_path)["status"] == "finished"
+
+
+def test_logs_of_a_resumed_run_are_those_of_an_uninterrupted_one(tmp_path, monkeypatch):
+    """A checkpoint between two lines of the log carries what was not logged yet."""
+    config = tiny(run__log_every=8, run__checkpoint_every=4)
+    loop.train(config, tmp_path / "whole")
+    save = Checkpoints.save
+
+    def save_and_die(self, step, *args):
+        save(self, step, *args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(config, tmp_path / "halves")
+    monkeypatch.undo()
+    loop.train(config, tmp_path / "halves")
+    assert curve(tmp_path / "whole", "train/loss") == curve(tmp_path / "halves", "train/loss")
+
+
+def test_evaluation_in_micro_batches_is_the_same(tmp_path):
+    data = loop.data_lib.load(tiny().data, 0)
+    losses = []
+    for parts in (1, 4):
+        config = tiny(optim__accumulate=parts)
+        program = loop.compiled_program(config, data.vocab_size, loop.make_mesh(config.mesh))
+        params = program.init(jax.random.key(0)).params
+        losses.append(loop.evaluate_loss(program, params, data.eval_batches("valid"))["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_one_bad_batch_changes_nothing_but_the_counters():

@@ -16,7 +16,7 @@ from transformer_jax.decode.sampling import Sampling
 from transformer_jax.errors import UserError
 from transformer_jax.model.arch import Arch
 from transformer_jax.model.position import positions
-from transformer_jax.parallel.mesh import make_mesh
+from transformer_jax.parallel.mesh import AXES, make_mesh
 from transformer_jax.train import rundir
 from transformer_jax.train.checkpoint import restore_newest
 from transformer_jax.train.loop import compiled_program
@@ -45,9 +45,17 @@ def load_run(workdir: Path) -> LoadedRun:
     if not (workdir / "tokenizer.json").is_file():
         raise UserError(f"{workdir} has no tokenizer.json: the run has not started training")
     tokenizer = data_lib.load_tokenizer(workdir / "tokenizer.json")
-    program = compiled_program(config, tokenizer.vocab_size, make_mesh(config.mesh))
+    program = compiled_program(config, tokenizer.vocab_size, _mesh_here(config.mesh))
     state, step = restore_newest(workdir / "checkpoints", program.state_structs)
     return LoadedRun(config, program, tokenizer, state.params if state.ema is None else state.ema, step)
+
+
+def _mesh_here(mesh_config):
+    """The run's mesh, or one device where the run's does not fit: parameters are resharded as they are read."""
+    try:
+        return make_mesh(mesh_config)
+    except UserError:
+        return make_mesh(dict.fromkeys(AXES, 1), jax.devices()[:1])
 
 
 class Generator:
@@ -86,11 +94,11 @@ class Generator:
             raise UserError(f"max_new={max_new}: give at least 1")
         sampling = sampling or Sampling()
         ready = [self._view.prompt(text, self._tokenizer) for text in prompts]
+        self._check_lengths(ready, max_new)
         texts = []
         for first in range(0, len(ready), self._batch_size):
             part = ready[first : first + self._batch_size]
             batch = pad_prompts(part, rows=min(self._batch_size, len(ready)))
-            self._check_length(batch, max_new)
             tokens_BT = generate(
                 self._arch,
                 self._params,
@@ -103,12 +111,12 @@ class Generator:
             texts += [self._tokenizer.decode(row[row > EOS]) for row in np.asarray(tokens_BT)[: len(part)]]
         return texts
 
-    def _check_length(self, batch: Batch, max_new: int) -> None:
+    def _check_lengths(self, prompts: list[Prompt], max_new: int) -> None:
+        """Before the first answer, so that a long prompt at the end does not cost those before it."""
         parts = self._arch.parts
         limit = positions.build(parts.position, arch=self._arch, causal=True).limit
-        longest = int((batch.segments_BL > 0).sum(-1).max()) + max_new - 1
-        if batch.source_segments_BM is not None:
-            longest = max(longest, int((batch.source_segments_BM > 0).sum(-1).max()))
+        longest = max(len(prompt.tokens_L) for prompt in prompts) + max_new - 1
+        longest = max([longest, *(len(prompt.source_M) for prompt in prompts if prompt.source_M is not None)])
         if limit is not None and longest > limit:
             raise UserError(
                 f"model.position={parts.position!r} is undefined from position {limit} on, and {longest} are "

@@ -6,6 +6,7 @@ from transformer_jax import data as data_lib
 from transformer_jax.decode.generator import Generator, load_run
 from transformer_jax.evaluate.ngram import ngram_losses
 from transformer_jax.evaluate.text import corpus_scores
+from transformer_jax.train import rundir
 from transformer_jax.train.evaluation import evaluate_loss
 
 
@@ -21,10 +22,11 @@ def evaluate_run(workdir: Path, split: str, *, limit: int, max_new: int) -> dict
       `scores`: 'model' and 'copy' (of the source) -> as `corpus_scores` gives them, and `samples`.
 
     Raises:
-      UserError: if it is no run directory, or holds no checkpoint that verifies.
+      UserError: if it is no run directory, holds no checkpoint that verifies, or its data has changed.
     """
     run = load_run(workdir)
     data = data_lib.load(run.config.data, run.config.seed)
+    rundir.check_data(Path(workdir), data.identity)
     losses = {"model": evaluate_loss(run.program, run.params, data.eval_batches(split)), **ngram_losses(data, split)}
     result: dict[str, object] = {"split": split, "step": run.step, "losses": losses}
     if data.corpus.kind != "pairs":

@@ -70,12 +70,30 @@ class Arch:
             dropout=m.dropout,
             dims=Dims(m.width, m.heads, head_size, m.ffn_size, vocab, rows, length),
             parts=Parts(m.position, m.residual, m.mixer, m.cross_mixer, m.ffn, m.norm, m.bias, m.tied_embeddings),
-            execution=Execution(m.dtype, m.stack, m.remat, resolve_attention(m.attention, m.dtype, platform)),
+            execution=Execution(m.dtype, m.stack, m.remat, resolve_attention(config, platform)),
         )
 
 
-def resolve_attention(attention: str, dtype: str, platform: str) -> str:
-    """The kernel that 'auto' stands for: cuDNN's fused one where it exists (GPU, bfloat16), else XLA's."""
-    if attention != "auto":
-        return attention
-    return "cudnn" if (platform, dtype) == ("gpu", "bfloat16") else "xla"
+def resolve_attention(config, platform: str) -> str:
+    """The kernel that 'auto' stands for: cuDNN's fused one where it can run, else XLA's."""
+    if config.model.attention != "auto":
+        return config.model.attention
+    return "xla" if cudnn_problems(config, platform) else "cudnn"
+
+
+def cudnn_problems(config, platform: str) -> list[str]:
+    """Why cuDNN's fused attention cannot compute this config (the conditions of `jax.nn`'s backend)."""
+    m, d = config.model, config.data
+    head_size = m.head_size if m.head_size is not None else m.width // m.heads
+    found = []
+    if platform != "gpu":
+        found.append(f"the platform is {platform}, not gpu")
+    if m.dtype != "bfloat16":
+        found.append(f"model.dtype is {m.dtype}, not bfloat16")
+    if head_size % 8 or head_size > 128:
+        found.append(f"the head size is {head_size}, no multiple of 8 up to 128")
+    if d.length % 2 or d.source_length % 2:
+        found.append(f"rows of {d.length} and {d.source_length} tokens are not both even")
+    if config.mesh.context != 1:
+        found.append(f"mesh.context is {config.mesh.context}, not 1")
+    return found

@@ -20,18 +20,15 @@ class Context:
     """What all layers of one call share; made once per stack and kind (self, cross).
 
     Attributes:
-      qpos_BL, kpos_BM: int32 true positions of queries and keys (of a cache's slots: never their index).
+      qpos_BL: int32 true positions of the queries, and of the keys that are appended with them.
       mask_B1LM: bool, True where a query may look.
       bias_BHLM: float32 content-free term of the logits, or None.
-      valid_BL: bool, False on padding.
       cursor: int32 scalar, the first free slot of the cache.
       cache_len: slots of the cache; None means that there is none.
     """
 
     qpos_BL: Array
-    kpos_BM: Array
     mask_B1LM: Array
-    valid_BL: Array
     bias_BHLM: Array | None = None
     cursor: Array | None = None
     cache_len: int | None = struct.field(pytree_node=False, default=None)
@@ -45,7 +42,6 @@ class Layer:
     layer's global index, so that scanned and unrolled stacks initialise and drop alike.
     """
 
-    index: Array
     key: Array | None = None
     dropout: Array | None = None
 

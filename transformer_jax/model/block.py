@@ -36,7 +36,7 @@ class Block(nn.Module):
             )
             sublayers["cross"] = lambda x_BLD: cross(x_BLD, memory_BMD, ctx=xctx, layer=layer)
         ffn = ffns.build(parts.ffn, arch=arch, name="ffn")
-        sublayers["ffn"] = lambda x_BLD: ffn(x_BLD, ctx=ctx, layer=layer)
+        sublayers["ffn"] = lambda x_BLD: ffn(x_BLD, layer=layer)
 
         for name, sublayer in sublayers.items():
             residual = residuals.build(parts.residual, arch=arch, sublayer=name, name=f"{name}_residual")

@@ -21,7 +21,6 @@ class Memory:
     """An encoder's output, as a decoder reads it; segment 0 is padding."""
 
     x_BMD: Array
-    pos_BM: Array
     seg_BM: Array
 
 
@@ -81,19 +80,18 @@ class Stack(nn.Module):
 
     def _layers(self, dropout) -> tuple[Layer, Layer]:
         """The layers' own data, stacked, and the same for the embedding below them."""
-        index_N = jnp.arange(self.layers, dtype=jnp.int32)
         if self.is_initializing():
             key = self.make_rng("params")
         elif dropout is not None:
             key = self.make_rng("dropout")
         else:
-            return Layer(index_N), Layer(jnp.int32(-1))
-        key_N = jax.vmap(jax.random.fold_in, (None, 0))(key, index_N)
+            return Layer(), Layer()
+        key_N = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.layers))
         below = jax.random.fold_in(key, self.layers)
         if dropout is None:
-            return Layer(index_N, key_N), Layer(jnp.int32(-1), below)
+            return Layer(key_N), Layer(below)
         rate_N = jnp.full(self.layers, dropout, jnp.float32)
-        return Layer(index_N, key_N, rate_N), Layer(jnp.int32(-1), below, jnp.float32(dropout))
+        return Layer(key_N, rate_N), Layer(below, jnp.float32(dropout))
 
     def _self_context(self, position, pos_BL, seg_BL, cache_len) -> Context:
         kpos_BM, kseg_BM, cursor = pos_BL, seg_BL, None
@@ -107,16 +105,16 @@ class Stack(nn.Module):
             # By true positions, which is right in packed rows and in a cache with holes alike.
             mask_B1LM &= (kpos_BM[:, None, :] <= pos_BL[:, :, None])[:, None]
         bias_BHLM = position.bias(pos_BL, kpos_BM)
-        return Context(pos_BL, kpos_BM, mask_B1LM, seg_BL > 0, bias_BHLM, cursor, cache_len)
+        return Context(pos_BL, mask_B1LM, bias_BHLM, cursor, cache_len)
 
     def _cross_context(self, memory: Memory | None, pos_BL, seg_BL, cache_len) -> Context:
         if memory is None:
-            mpos_BM, mseg_BM = self.get_variable("cache", "memory")
+            mseg_BM = self.get_variable("cache", "memory")
         else:
-            mpos_BM, mseg_BM = memory.pos_BM, memory.seg_BM
+            mseg_BM = memory.seg_BM
             if cache_len is not None:
-                self.variable("cache", "memory", tuple).value = (mpos_BM, mseg_BM)
-        return Context(pos_BL, mpos_BM, _same_segment(seg_BL, mseg_BM), seg_BL > 0, cache_len=cache_len)
+                self.variable("cache", "memory", lambda: mseg_BM).value = mseg_BM
+        return Context(pos_BL, _same_segment(seg_BL, mseg_BM), cache_len=cache_len)
 
 
 def _same_segment(qseg_BL, kseg_BM):

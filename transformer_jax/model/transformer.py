@@ -82,7 +82,7 @@ class EncoderDecoder(Family):
         if batch.source_BM is not None:
             pos_BM, seg_BM = batch.source_positions_BM, batch.source_segments_BM
             x_BMD = encoder(embedding.encode(batch.source_BM), pos_BM, seg_BM, dropout=dropout)
-            memory = Memory(x_BMD, pos_BM, seg_BM)
+            memory = Memory(x_BMD, seg_BM)
         y_BLD = decoder(
             embedding.encode(batch.tokens_BL),
             batch.positions_BL,

@@ -7,7 +7,6 @@ report/                 what `write_report` writes; can be deleted at any time
 """
 
 import contextlib
-import fcntl
 import json
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from transformer_jax import config as configs
 from transformer_jax.errors import UserError, nearest
-from transformer_jax.files import write_json
+from transformer_jax.files import locked, write_json
 from transformer_jax.study.study import Study
 from transformer_jax.study.trials import Trial, flat, trials
 
@@ -88,11 +87,7 @@ class Store:
           UserError: if another process runs this study.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"another process is running the study in {self.directory}") from None
+        with locked(self.directory / ".lock", f"another process is running the study in {self.directory}"):
             yield
 
     def path(self, trial: Trial) -> Path:

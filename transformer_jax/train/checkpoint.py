@@ -1,4 +1,4 @@
-"""Checkpoints: state and data iterator by orbax, with a sha256 manifest that is verified on restore.
+"""Checkpoints by orbax: the state and what else a resumed run needs, with a sha256 manifest verified on restore.
 
 Orbax alone restores a flipped byte without an error, so every committed step gets a manifest, and restoring
 walks back to the newest step that verifies. What does not verify is renamed `N.corrupt`, never deleted.
@@ -42,11 +42,15 @@ class Checkpoints:
         latest = self._checkpointer.latest
         return None if latest is None else latest.step
 
-    def save(self, step: int, state, iterator_state: dict) -> None:
-        """Writes step `step` and returns when it is committed and its manifest is written."""
+    def save(self, step: int, state, rest: dict) -> None:
+        """Writes step `step` and returns when it is committed and its manifest is written.
+
+        Args:
+          rest: what is no array, JSON-ready: the data iterator's state, the clock, metrics not logged yet.
+        """
         if self.latest == step:
             return
-        self._checkpointer.save_checkpointables(step, {"state": state, "iterator": iterator_state}, force=True)
+        self._checkpointer.save_checkpointables(step, {"state": state, "rest": rest}, force=True)
         self._checkpointer.wait()
         if jax.process_index() == 0:
             write_json(self._directory / _MANIFEST.format(step=step), _digests(self._directory / str(step)))
@@ -56,12 +60,13 @@ class Checkpoints:
             (self._directory / _MANIFEST.format(step=old)).unlink(missing_ok=True)
 
     def restore(self, state_structs) -> tuple[object, dict]:
-        """(state, iterator state) of the newest step.
+        """(state, rest) of the newest step.
 
         Args:
           state_structs: ShapeDtypeStructs with shardings, as the state shall lie.
         """
-        return _restore(self._directory / str(self.latest), state_structs)
+        restored = _load(self._directory / str(self.latest), {"state": state_structs, "rest": None})
+        return restored["state"], restored["rest"]
 
     def close(self) -> None:
         self._checkpointer.close()
@@ -89,16 +94,15 @@ def restore_newest(directory: Path, state_structs) -> tuple[object, int]:
     """
     for step in _steps(directory) if directory.is_dir() else ():
         if _fault(directory, step) is None:
-            return _restore(directory / str(step), state_structs)[0], step
+            return _load(directory / str(step), {"state": state_structs})["state"], step
     raise UserError(f"{directory} holds no checkpoint that verifies")
 
 
-def _restore(path: Path, state_structs) -> tuple[object, dict]:
+def _load(path: Path, wanted: dict) -> dict:
     try:
-        restored = ocp.load_checkpointables(path, {"state": state_structs, "iterator": None})
+        return ocp.load_checkpointables(path, wanted)
     except ValueError as error:
         raise UserError(f"{path} does not hold the state of this config: {error}") from error
-    return restored["state"], restored["iterator"]
 
 
 def _steps(directory: Path) -> list[int]:

@@ -2,9 +2,7 @@
 
 import math
 import signal
-import statistics
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,14 +12,17 @@ from ml_collections import ConfigDict
 
 from transformer_jax import data as data_lib
 from transformer_jax.batch import real_tokens
-from transformer_jax.files import write_json
+from transformer_jax.errors import UserError
+from transformer_jax.files import locked, write_json
 from transformer_jax.model.arch import Arch
+from transformer_jax.objective import Loss
 from transformer_jax.parallel.mesh import make_mesh
 from transformer_jax.train import flops, rundir
 from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.clock import Clock
 from transformer_jax.train.evaluation import evaluate_loss, place, summarise
 from transformer_jax.train.metrics import Metrics, Progress
-from transformer_jax.train.step import Program, Recipe, program
+from transformer_jax.train.step import Program, Recipe, StepMetrics, program
 from transformer_jax.validate import validate
 
 
@@ -38,28 +39,33 @@ def train(config: ConfigDict, workdir: Path, *, progress_file=None) -> dict:
 
     Returns:
       the content of result.json: `status` ('finished' or 'diverged'), `step`, `parameters`,
-      `tokens_per_second` (median over windows, without compilation and evaluation), `seconds`,
+      `tokens_per_second` (median over windows; None if the run was shorter than one), `seconds` of training,
+      both without compilation, evaluation and saving,
       `flops_per_token`, `skipped`, `metrics` (of the last evaluation).
 
     Raises:
       UserError: for a config that cannot be run, or a workdir of another config.
       Interrupted: after SIGINT or SIGTERM; everything up to there is saved.
     """
-    platform = jax.default_backend()
-    validate(config, n_devices=jax.device_count(), platform=platform)
+    if jax.process_count() > 1:
+        raise UserError(f"{jax.process_count()} processes: a run of more than one process is not supported yet")
+    validate(config, n_devices=jax.device_count(), platform=jax.default_backend())
     workdir = Path(workdir).absolute()
     rundir.check(workdir, config)
     done = rundir.read_result(workdir)
     if done is not None:
         return done
     data = data_lib.load(config.data, config.seed)
+    rundir.check_data(workdir, data.identity)
+    mesh = make_mesh(config.mesh)
+    _ = compiled_program(config, data.vocab_size, mesh).state_shardings  # refuses what the mesh cannot divide
     rundir.claim(workdir, config)  # after everything that can refuse, so that a mistake leaves no directory behind
-    run = Run(config, workdir, data, make_mesh(config.mesh), Progress(config.train.steps, progress_file))
-    try:
-        with stop_signals() as stop:
+    with locked(workdir / ".lock", f"another process is training in {workdir}"), stop_signals() as stop:
+        run = Run(config, workdir, data, mesh, Progress(config.train.steps, progress_file))
+        try:
             return run.to_the_end(stop)
-    finally:
-        run.close()
+        finally:
+            run.close()
 
 
 def compiled_program(config: ConfigDict, vocab: int, mesh) -> Program:
@@ -74,44 +80,44 @@ class Run:
     def __init__(self, config, workdir: Path, data, mesh, progress: Progress):
         self._config, self._workdir, self._data, self._progress = config, workdir, data, progress
         self._program = compiled_program(config, data.vocab_size, mesh)
-        self._is_writer = jax.process_index() == 0
         self._checkpoints = Checkpoints(workdir / "checkpoints", config.run.keep_checkpoints)
-        self._iterator = data.train_iterator(jax.process_index(), jax.process_count())
+        self._iterator = data.train_iterator()
+        self._clock = Clock()
+        self._compiled: set[int] = set()  # numbers of updates per dispatch that have run in this process
+        self._pending: list[StepMetrics] = []  # not logged yet, most of them still on the devices
+        self._last_eval: tuple[int, dict[str, float]] | None = None
         key = jax.random.key(config.seed)
         self._step_key = jax.random.fold_in(key, 1)
         self._state, self.step = self._start(jax.random.fold_in(key, 0))
-        if self._is_writer:
-            data.tokenizer.save(workdir / "tokenizer.json")
-            write_json(workdir / "manifest.json", rundir.manifest(config, data, mesh))
-        self._metrics = Metrics(workdir, config.run.tensorboard) if self._is_writer else None
-        self._clock = Clock()
-        self._pending = []  # StepMetrics still on the devices
-        self._last_eval: tuple[int, dict[str, float]] | None = None
+        data.tokenizer.save(workdir / "tokenizer.json")
+        write_json(workdir / "manifest.json", rundir.manifest(config, data, mesh))
+        self._metrics = Metrics(workdir, config.run.tensorboard)
 
     def _start(self, init_key):
         for line in self._checkpoints.corrupt:
             print(f"warning: {line}", flush=True)
         if self._checkpoints.latest is None:
             return self._program.init(init_key), 0
-        state, iterator_state = self._checkpoints.restore(self._program.state_structs)
-        self._iterator.set_state(iterator_state)
+        state, rest = self._checkpoints.restore(self._program.state_structs)
+        self._iterator.set_state(rest["data"])
+        self._clock.resume(rest["clock"])
+        tree = jax.tree.structure(StepMetrics(Loss(*[0] * 5), 0, 0))
+        self._pending = [jax.tree.unflatten(tree, map(np.asarray, leaves)) for leaves in rest["pending"]]
         return state, self._checkpoints.latest
 
     def close(self) -> None:
         self._iterator.close()
         self._checkpoints.close()
-        if self._metrics is not None:
-            self._metrics.close()
+        self._metrics.close()
 
     def to_the_end(self, stop: threading.Event) -> dict:
         """Updates until the last one, divergence or a signal."""
         t, r = self._config.train, self._config.run
-        start = time.monotonic()
         while self.step < t.steps:
             before = self.step
             self._dispatch(min(t.steps_per_dispatch, t.steps - self.step))
             if self._crossed(before, r.log_every) and self._log_and_diverged():
-                return self._finish("diverged", start)
+                return self._finish("diverged")
             if self._crossed(before, t.eval_every):
                 self._evaluate()
             if stop.is_set():
@@ -119,7 +125,7 @@ class Run:
                 raise Interrupted(f"stopped at step {self.step}; the same command resumes")
             if self._crossed(before, r.checkpoint_every):
                 self._save()
-        return self._finish("finished", start)
+        return self._finish("finished")
 
     def _crossed(self, before: int, every: int) -> bool:
         """Whether a multiple of `every`, or the end, was reached since `before`."""
@@ -127,14 +133,16 @@ class Run:
 
     def _dispatch(self, updates: int) -> None:
         batches = [next(self._iterator) for _ in range(updates)]
-        self._clock.tokens += sum(real_tokens(batch) for batch in batches) * jax.process_count()
         stacked = jax.tree.map(lambda *xs: np.stack(xs), *batches)
         batches_TBL = place(self._program, stacked, leading=1)
         self._state, metrics = self._program.train(self._state, batches_TBL, self._step_key)
         self._pending.append(metrics)
         self.step += updates
-        if not self._clock.running:
-            jax.block_until_ready(metrics)  # the first call compiles, which is not training speed
+        if updates in self._compiled:
+            self._clock.tokens += sum(real_tokens(batch) for batch in batches)
+        else:  # compiled by this call, which is not training speed
+            jax.block_until_ready(metrics)
+            self._compiled.add(updates)
             self._clock.restart()
 
     def _log_and_diverged(self) -> bool:
@@ -146,7 +154,8 @@ class Run:
         values = {f"train/{name}": value for name, value in summarise(sums).items()}
         values["train/grad_norm"] = float(np.mean(np.concatenate([m.grad_norm for m in fetched])))
         values["train/skipped"] = float(self._state.skipped)
-        values["train/learning_rate"] = float(self._program.recipe.optim.schedule(self.step - 1))
+        applied = self.step - int(self._state.skipped)  # a skipped update does not move the schedule
+        values["train/learning_rate"] = float(self._program.recipe.optim.schedule(applied - 1))
         if speed is not None:
             values["train/tokens_per_second"] = speed
             utilisation = flops.utilisation(speed * self._flops_per_token())
@@ -154,36 +163,41 @@ class Run:
                 values["train/model_flops_utilisation"] = utilisation
         self._write(values)
         self._show(values)
+        self._clock.restart()  # writing is no training either
         return values["train/skipped"] > self._config.train.max_skipped
 
     def _evaluate(self) -> None:
+        jax.block_until_ready(self._state)  # updates under way are training time
         with self._clock.paused():
-            batches = self._data.eval_batches(
-                "valid", self._config.train.eval_batches, jax.process_index(), jax.process_count()
-            )
+            batches = self._data.eval_batches("valid", self._config.train.eval_batches)
             values = evaluate_loss(self._program, self._eval_params, batches)
-        values = {f"valid/{name}": value for name, value in values.items()}
-        self._last_eval = (self.step, values)
-        self._write(values)
-        self._show(values)
+            values = {f"valid/{name}": value for name, value in values.items()}
+            self._last_eval = (self.step, values)
+            self._write(values)
+            self._show(values)
 
     @property
     def _eval_params(self):
         return self._state.params if self._state.ema is None else self._state.ema
 
     def _save(self) -> None:
+        jax.block_until_ready(self._state)
         with self._clock.paused():
-            self._checkpoints.save(self.step, self._state, self._iterator.get_state())
+            pending = [[x.tolist() for x in jax.tree.leaves(jax.device_get(m))] for m in self._pending]
+            rest = {"data": self._iterator.get_state(), "clock": self._clock.state(), "pending": pending}
+            self._checkpoints.save(self.step, self._state, rest)
 
-    def _finish(self, status: str, start: float) -> dict:
+    def _finish(self, status: str) -> dict:
         if status == "finished":
             if self._last_eval is None or self._last_eval[0] != self.step:
                 self._evaluate()
             self._save()
-        else:
+            if not math.isfinite(self._last_eval[1]["valid/loss"]):
+                status = "diverged"
+        if status == "diverged":
             print(
-                f"diverged: {int(self._state.skipped)} updates had a non-finite loss or gradient, more than "
-                f"train.max_skipped={self._config.train.max_skipped}; stopped at step {self.step}",
+                f"diverged at step {self.step}: {int(self._state.skipped)} updates were not finite and left out "
+                f"(train.max_skipped={self._config.train.max_skipped})",
                 flush=True,
             )
         result = {
@@ -191,13 +205,12 @@ class Run:
             "step": self.step,
             "parameters": flops.count(self._state.params),
             "tokens_per_second": self._clock.median(),
-            "seconds": time.monotonic() - start,
+            "seconds": self._clock.total,
             "flops_per_token": self._flops_per_token(),
             "skipped": int(self._state.skipped),
             "metrics": self._last_eval[1] if status == "finished" else {},
         }
-        if self._is_writer:
-            write_json(self._workdir / "result.json", result)
+        write_json(self._workdir / "result.json", result)
         return result
 
     def _flops_per_token(self) -> float:
@@ -205,8 +218,7 @@ class Run:
         return flops.flops_per_token(self._program.arch, self._program.boxed_params, d.length, d.source_length)
 
     def _write(self, values: dict[str, float]) -> None:
-        if self._metrics is not None:
-            self._metrics.write(self.step, {"seconds": self._clock.total, **values})
+        self._metrics.write(self.step, {"seconds": self._clock.total, **values})
 
     def _show(self, values: dict[str, float]) -> None:
         names = {
@@ -218,39 +230,7 @@ class Run:
         }
         shown = {names[key]: value for key, value in values.items() if key in names}
         note = f"  {int(values['train/skipped'])} updates skipped" if values.get("train/skipped") else ""
-        if self._is_writer:
-            self._progress.tick(self.step, shown, note)
-
-
-class Clock:
-    """Training time in windows, compilation, evaluation and saving left out."""
-
-    def __init__(self):
-        self.running, self.tokens, self.total = False, 0, 0.0
-        self._since = time.monotonic()
-        self._speeds: list[float] = []
-
-    def restart(self) -> None:
-        self.running, self.tokens, self._since = True, 0, time.monotonic()
-
-    def lap(self) -> float | None:
-        """Tokens per second since the last lap; None if nothing but compilation has happened."""
-        seconds, tokens = time.monotonic() - self._since, self.tokens
-        self.total += seconds
-        self.restart()
-        if not tokens:
-            return None
-        self._speeds.append(tokens / seconds)
-        return self._speeds[-1]
-
-    def median(self) -> float:
-        return statistics.median(self._speeds) if self._speeds else math.nan
-
-    @contextmanager
-    def paused(self):
-        before = time.monotonic()
-        yield
-        self._since += time.monotonic() - before
+        self._progress.tick(self.step, shown, note)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """metrics.jsonl, the truth that reports read; TensorBoard beside it; and the line of progress."""
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -54,7 +55,7 @@ class Progress:
 
 
 def _short(value: float) -> str:
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{value / 1e3:.1f}k"
+    return f"{value / 1e3:.1f}k" if 1e4 <= abs(value) < math.inf else f"{value:.4g}"
 
 
 def _clock(seconds: float) -> str:

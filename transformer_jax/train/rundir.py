@@ -23,7 +23,9 @@ def check(workdir: Path, config: ConfigDict) -> None:
     """
     saved = workdir / "config.json"
     if saved.is_file():
-        diff = config_lib.differences(_read_json(saved), config_lib.to_dict(config))
+        # Keys that have come since the run was begun have their default.
+        before = config_lib.to_dict(config_lib.from_dict(_read_json(saved)))
+        diff = config_lib.differences(before, config_lib.to_dict(config))
         if diff:
             raise UserError(
                 f"--workdir={workdir} holds a run of another config; give another workdir, or this config back. "
@@ -34,6 +36,19 @@ def check(workdir: Path, config: ConfigDict) -> None:
         raise UserError(f"--workdir={workdir} is a file; give a directory")
     if workdir.is_dir() and any(workdir.glob("checkpoints/*")):
         raise UserError(f"--workdir={workdir} has checkpoints but no config.json; give another workdir")
+
+
+def check_data(workdir: Path, identity: dict[str, str]) -> None:
+    """Refuses data that is not what the run was begun with: its token ids would mean something else.
+
+    Raises:
+      UserError: naming what has changed.
+    """
+    path = workdir / "manifest.json"
+    before = _read_json(path)["data"] if path.is_file() else identity
+    changed = [f"{key}: {before.get(key)} -> {identity[key]}" for key in identity if identity[key] != before.get(key)]
+    if changed:
+        raise UserError(f"the data of the run in {workdir} has changed since it was begun:\n  " + "\n  ".join(changed))
 
 
 def claim(workdir: Path, config: ConfigDict) -> None:

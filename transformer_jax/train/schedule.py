@@ -30,8 +30,13 @@ class Schedule:
     def after(self, step):
         raise NotImplementedError
 
+    def problems(self) -> list[str]:
+        """Arguments that are out of range, a sentence each."""
+        given = {name: getattr(self, name) for name in ("floor", "decay") if hasattr(self, name)}
+        return [f"{name}={value}: give 0 to 1" for name, value in given.items() if not 0 <= value <= 1]
+
     def progress(self, step):
-        """From 0 at the end of the warm-up to 1 at the last update."""
+        """From 0 at the end of the warm-up to 1 when all updates are made."""
         return jnp.clip((step - self.warmup) / max(self.steps - self.warmup, 1), 0.0, 1.0)
 
 

@@ -67,7 +67,7 @@ class Program:
     @cached_property
     def boxed_params(self):
         """The parameters as ShapeDtypeStructs with logical axis names."""
-        return jax.eval_shape(self.model.init, jax.random.key(0), dummy_batch(self.arch))["params"]
+        return boxed_params(self.arch)
 
     @cached_property
     def optimizer(self) -> optax.GradientTransformation:
@@ -153,18 +153,31 @@ class Program:
 
     @cached_property
     def _evaluate(self):
-        return jax.jit(lambda params, batch: cross_entropy(self.model.apply({"params": params}, batch), batch))
+        def loss(params, batch) -> Loss:
+            return cross_entropy(self.model.apply({"params": params}, batch), batch)
+
+        def accumulated(params, batch) -> Loss:
+            # In the micro-batches of training: the logits of a whole batch may not fit.
+            micro = jax.tree.map(partial(_split, parts=self.recipe.accumulate), batch)
+            parts = jax.lax.map(partial(loss, params), micro)
+            return jax.tree.map(jnp.sum, parts)
+
+        return jax.jit(loss if self.recipe.accumulate == 1 else accumulated)
 
     def update(self, state: TrainState, batch: Batch, key) -> tuple[TrainState, StepMetrics]:
-        """One update, pure. A non-finite loss or gradient leaves everything but the counters as it was."""
+        """One update, pure. A non-finite loss, gradient or result leaves everything but the counters as it was."""
         loss, grads = self.gradients(state.params, batch, jax.random.fold_in(key, state.step))
         grad_norm = optax.tree.norm(grads)
         applied = jnp.isfinite(loss.total) & jnp.isfinite(grad_norm)
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        applied &= jnp.isfinite(optax.tree.norm(params))
         ema = state.ema
         if ema is not None:
-            ema = optax.incremental_update(params, ema, 1.0 - self.recipe.ema)
+            # Warmed up, or the starting values would weigh 0.999^t for thousands of updates.
+            count = state.step - state.skipped
+            decay = jnp.minimum(self.recipe.ema, (1.0 + count) / (10.0 + count))
+            ema = optax.incremental_update(params, ema, 1.0 - decay)
         keep = partial(jax.tree.map, lambda new, old: jnp.where(applied, new, old))
         new = TrainState(
             step=state.step + 1,
@@ -213,6 +226,12 @@ def program(arch: Arch, recipe: Recipe, mesh: Mesh) -> Program:
     Few are kept: each holds memory maps of which a process may have only so many.
     """
     return Program(arch, recipe, mesh)
+
+
+def boxed_params(arch: Arch):
+    """The parameters of an architecture as ShapeDtypeStructs with logical axis names."""
+    model = families.build(arch.family, arch=arch)
+    return jax.eval_shape(model.init, jax.random.key(0), dummy_batch(arch))["params"]
 
 
 def dummy_batch(arch: Arch, length: int = 2) -> Batch:

@@ -11,3 +11,7 @@ class Norm(Part):
 
     def __call__(self, x_BLD):
         raise NotImplementedError
+
+    def problems(self) -> list[str]:
+        eps = getattr(self, "eps", 1.0)
+        return [] if eps > 0 else [f"eps={eps}: give a number above 0"]

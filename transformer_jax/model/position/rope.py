@@ -54,6 +54,8 @@ class Rope(Position):
         return int(self.arch.dims.head_size * self.fraction)
 
     def problems(self) -> list[str]:
+        if self.theta <= 0:
+            return [f"rope(theta={self.theta}): give a number above 0"]
         if self.n_rotated > 0 and self.n_rotated % 2 == 0 and 0 < self.fraction <= 1:
             return []
         K = self.arch.dims.head_size

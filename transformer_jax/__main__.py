@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import math
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -30,6 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read our output has seen enough, as in `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt as stopped:
         print(f"interrupted: {stopped or 'the same command resumes from the last checkpoint'}", file=sys.stderr)
         return 130

@@ -11,7 +11,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from transformer_jax.config import overrides_from
+from transformer_jax import config_file
 from transformer_jax.data.tokenizers.base import SPECIALS
 from transformer_jax.errors import UserError
 
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args, rest = _parser().parse_known_args(argv)
     try:
-        args.command(args, overrides_from(rest), argv)
+        args.command(args, config_file.overrides_from(rest), argv)
         return 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -38,9 +38,8 @@ def train(args, overrides: dict[str, str], argv: list[str]) -> None:
 
     from benchmarks import record as record_lib
     from benchmarks.measure import Options, measure
-    from transformer_jax import config as config_lib
 
-    config = config_lib.load(args.config, overrides)
+    config = config_file.load(args.config, overrides)
     steps = config.train.steps_per_dispatch if args.steps is None else args.steps
     path, _, mode = args.config.partition(":")
     record = {

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from transformer_jax import config as config_lib
+from transformer_jax import config_file
 from transformer_jax.errors import UserError
 from transformer_jax.model.arch import resolve_attention
 from transformer_jax.validate import problems, validate
@@ -21,7 +22,7 @@ CONFIGS = [
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_shipped_configs_are_valid(name):
-    validate(config_lib.load(str(ROOT / "configs" / name)))
+    validate(config_file.load(str(ROOT / "configs" / name)))
 
 
 def test_derived_values_follow_until_they_are_set():
@@ -62,13 +63,13 @@ def test_fingerprint_knows_what_matters():
 )
 def test_bad_overrides_are_told(key, text, told):
     with pytest.raises(UserError) as error:
-        config_lib.load(str(ROOT / "configs/lm_web.py"), {key: text})
+        config_file.load(str(ROOT / "configs/lm_web.py"), {key: text})
     assert told in str(error.value)
 
 
 def test_overrides_take_the_type_of_the_key():
     texts = {"optim.learning_rate": "1", "model.head_size": "16", "model.bias": "true", "model.position": "t5"}
-    config = config_lib.load(str(ROOT / "configs/lm_web.py"), texts)
+    config = config_file.load(str(ROOT / "configs/lm_web.py"), texts)
     assert config.optim.learning_rate == 1.0 and config.model.head_size == 16
     assert config.model.bias is True and config.model.position == "t5"
 
@@ -87,7 +88,7 @@ def test_overrides_take_the_type_of_the_key():
 def test_bad_config_files_are_told(tmp_path, content, told):
     (tmp_path / "c.py").write_text(content)
     with pytest.raises(UserError) as error:
-        config_lib.load(str(tmp_path / "c.py"))
+        config_file.load(str(tmp_path / "c.py"))
     assert told in str(error.value)
 
 

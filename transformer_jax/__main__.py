@@ -9,7 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from transformer_jax.config import overrides_from
+from transformer_jax import config_file
 from transformer_jax.errors import UserError
 
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if rest and "overridable" not in args:
             raise UserError(f"unknown argument {rest[0]!r} (see --help)")
-        overrides = overrides_from(rest)
+        overrides = config_file.overrides_from(rest)
         return args.command(args, overrides) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -44,7 +44,7 @@ def train(args, overrides) -> int:
     from transformer_jax import config as config_lib
     from transformer_jax.train.loop import train as run
 
-    config = config_lib.load(args.config, overrides)
+    config = config_file.load(args.config, overrides)
     workdir = args.workdir or Path("runs") / f"{_name(args.config)}-{config_lib.fingerprint(config)[:8]}"
     result = run(config, workdir)
     for name, value in sorted(result["metrics"].items()):

@@ -5,13 +5,8 @@ wants to change and returns it. Nothing else in the package is imported here, an
 nothing but this module, so that a config can be read anywhere.
 """
 
-import ast
 import hashlib
-import importlib.util
 import json
-import re
-import traceback
-from pathlib import Path
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -126,62 +121,9 @@ def check_mode(mode: str | None, *known: str) -> None:
         raise UserError(f"unknown mode {mode!r}{nearest(mode, known)}; have {', '.join(known) or 'none'}")
 
 
-def overrides_from(flags: list[str]) -> dict[str, str]:
-    """`--config.a.b=value` flags as a dict of dotted key -> text.
-
-    Raises:
-      UserError: for any other flag.
-    """
-    overrides = {}
-    for flag in flags:
-        key, equals, value = flag.removeprefix("--config.").partition("=")
-        if not (flag.startswith("--config.") and equals):
-            raise UserError(f"unknown argument {flag!r}; a key is overridden as --config.a.b=value (see --help)")
-        overrides[key] = value
-    return overrides
-
-
-def load(location: str, overrides: dict[str, str] | None = None) -> ConfigDict:
-    """The config of `FILE.py` or `FILE.py:mode`, with `overrides` (dotted key -> text) applied.
-
-    Raises:
-      UserError: if the file is missing or does not give a config, or an override does not fit.
-    """
-    path, _, mode = location.partition(":")
-    get_config = load_function(Path(path), "get_config")
-    try:
-        config = get_config(mode or None)
-    except UserError:
-        raise
-    except Exception as error:  # whatever a user's file does wrong is told, with its place
-        raise UserError(told(Path(path), error)) from None
-    if not isinstance(config, ConfigDict):
-        raise UserError(f"{path}: get_config returned {type(config).__name__}, not a ConfigDict")
-    for key, text in (overrides or {}).items():
-        override(config, key, parse(config, key, text))
-    return config
-
-
-def load_function(path: Path, name: str):
-    """The function `name` of the Python file at `path`.
-
-    Raises:
-      UserError: if there is no such file, it cannot be run, or it has no such function.
-    """
-    if not path.is_file():
-        near = nearest(path.name, [p.name for p in path.parent.glob("*.py")]) if path.parent.is_dir() else ""
-        raise UserError(f"no such file: {path}{near}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} is no Python file: a config or study is written FILE.py or FILE.py:mode")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(told(path, error)) from None
-    if not callable(getattr(module, name, None)):
-        raise UserError(f"{path} has no function {name}(…)")
-    return getattr(module, name)
+def known_keys() -> list[str]:
+    """Every dotted key."""
+    return list(_flat(to_dict(base()), cosmetic=True))
 
 
 def override(config: ConfigDict, key: str, value: object) -> None:
@@ -190,12 +132,12 @@ def override(config: ConfigDict, key: str, value: object) -> None:
     Raises:
       UserError: naming the key with its nearest neighbour, or the value with the accepted type.
     """
-    node, leaf = _leaf(config, key)
+    node, leaf = leaf_of(config, key)
     try:
         # A value derived by reference stops following once it is set by hand.
         node[leaf] = value
     except TypeError:
-        raise UserError(f"--config.{key}={value!r}: give {_kind(node.get_type(leaf))}") from None
+        raise UserError(f"--config.{key}={value!r}: give {kind_name(node.get_type(leaf))}") from None
 
 
 def differences(old: dict, new: dict) -> list[str]:
@@ -253,7 +195,12 @@ def _flat(tree: dict, *, cosmetic: bool = False, prefix: str = "") -> dict[str, 
     return flat
 
 
-def _leaf(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
+def leaf_of(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
+    """The section that holds the dotted `key`, and the key's last name.
+
+    Raises:
+      UserError: with the nearest key, if there is none.
+    """
     *parents, leaf = key.split(".")
     node = config
     for parent in parents:
@@ -266,36 +213,6 @@ def _leaf(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
     return node, leaf
 
 
-def parse(config: ConfigDict, key: str, text: str) -> object:
-    """The value that a command line's `text` means for `key`, by the type of the key."""
-    node, leaf = _leaf(config, key)
-    kind = node.get_type(leaf)
-    if kind is str:
-        return text
-    if kind is bool:
-        if text.lower() in ("true", "1", "yes", "false", "0", "no"):
-            return text.lower() in ("true", "1", "yes")
-        raise UserError(f"--config.{key}={text}: give true or false")
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    if kind is float and type(value) is int:
-        value = float(value)
-    if value is not None and type(value) is not kind:
-        raise UserError(f"--config.{key}={text}: give {_kind(kind)}")
-    return value
-
-
-def _kind(kind: type) -> str:
+def kind_name(kind: type) -> str:
+    """What a value of this type is called in messages."""
     return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(kind, str(kind))
-
-
-def told(path: Path, error: Exception) -> str:
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
-    place = f"{path}:{lines[-1]}" if lines else str(path)
-    unknown = re.search(r'Key "(\w+)" does not exist', str(error))
-    if unknown:
-        leaves = [key.rpartition(".")[2] for key in _flat(to_dict(base()), cosmetic=True)]
-        return f"{place}: unknown config key {unknown[1]!r}{nearest(unknown[1], leaves)}"
-    return f"{place}: {type(error).__name__}: {str(error).strip()}"

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import measure
 from benchmarks.record import append, command_line
 from benchmarks.run import main
-from transformer_jax import config as config_lib
+from transformer_jax import config_file
 from transformer_jax.train import flops
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +102,7 @@ def test_random_tokens_take_the_vocabulary_asked_for(tmp_path, monkeypatch, caps
 
 @pytest.mark.parametrize("name", ["lm_web", "encoder_decoder_124m"])
 def test_random_batches_look_like_real_ones(name):
-    config = config_lib.load(f"{ROOT}/configs/{name}.py:smoke", {"data.tokenizer": "byte"})
+    config = config_file.load(f"{ROOT}/configs/{name}.py:smoke", {"data.tokenizer": "byte"})
     _, (real,) = measure._batches(config, measure.Options(repeats=1, steps=1))
     vocab, (random,) = measure._batches(config, measure.Options(repeats=1, steps=1, vocab=9))
     assert vocab == 9 and random.tokens_BL.min() >= 3 and random.tokens_BL.max() == 8

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from transformer_jax import config as config_lib
+from transformer_jax import config_file
 from transformer_jax.train import flops
 from transformer_jax.train.loop import compiled_program, make_mesh
 from transformer_jax.validate import validate
@@ -14,7 +14,7 @@ GPT2, VOCAB = 124_439_808, 50_257
 
 
 def program(location, **overrides):
-    config = config_lib.load(f"{CONFIGS}/{location}", {k.replace("__", "."): v for k, v in overrides.items()})
+    config = config_file.load(f"{CONFIGS}/{location}", {k.replace("__", "."): v for k, v in overrides.items()})
     validate(config)
     return compiled_program(config, VOCAB, make_mesh(config.mesh)), config
 

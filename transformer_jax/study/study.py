@@ -4,11 +4,11 @@ import copy
 import dataclasses
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from transformer_jax import config as configs
+from transformer_jax import config_file
 from transformer_jax.errors import UserError, nearest
 from transformer_jax.study.grid import Grid
 
@@ -88,19 +88,10 @@ def load_study(location: str, overrides: dict[str, str] | None = None) -> Study:
     Raises:
       UserError: if the file is missing, gives no study, or an override does not fit or could have no effect.
     """
-    path, _, mode = location.partition(":")
-    get_study = configs.load_function(Path(path), "get_study")
-    try:
-        study = get_study(mode or None)
-    except UserError:
-        raise
-    except Exception as error:  # whatever a user's file does wrong is told, with its place
-        raise UserError(configs.told(Path(path), error)) from None
-    if not isinstance(study, Study):
-        raise UserError(f"{path}: get_study returned {type(study).__name__}, not a Study")
+    study = config_file.read(location, "get_study", Study)
     base = copy.deepcopy(study.base)
     for key, text in (overrides or {}).items():
         if all(key in dict(each.overrides) for each in study.grid):
-            raise UserError(f"--config.{key}={text} would have no effect: every variant of {path} sets {key}")
-        configs.override(base, key, configs.parse(base, key, text))
+            raise UserError(f"--config.{key}={text} would have no effect: every variant of {location} sets {key}")
+        configs.override(base, key, config_file.parse(base, key, text))
     return dataclasses.replace(study, base=base)

@@ -29,7 +29,32 @@ def base() -> ConfigDict:
     c = ConfigDict()
     c.seed = 0  # initialisation, dropout and the order of the data follow from it
 
-    c.model = m = ConfigDict()
+    c.model, c.data, c.optim = _model(), _data(), _optim()
+
+    c.objective = o = ConfigDict()
+    o.z_loss = 0.0  # coefficient of log(Z)^2
+    o.label_smoothing = 0.0
+
+    c.train = t = ConfigDict()
+    t.steps = 200  # updates
+    t.eval_every = 50  # updates between evaluations; one is always made at the end
+    t.eval_batches = 8  # batches per evaluation; 0 is the whole split
+    t.steps_per_dispatch = 5  # updates per jitted call
+    t.max_skipped = 20  # updates lost to non-finite values before the run gives up
+
+    # Mesh axes; -1 takes the devices that are left, on one axis at most.
+    c.mesh = ConfigDict(dict(replica=1, data=-1, fsdp=1, tensor=1, context=1, expert=1))
+
+    c.run = r = ConfigDict()  # cosmetic: no part of the fingerprint
+    r.log_every = 10  # updates between lines of progress
+    r.checkpoint_every = 200  # updates between checkpoints; one is always made at the end
+    r.keep_checkpoints = 2
+    r.tensorboard = True
+    return c.lock()
+
+
+def _model() -> ConfigDict:
+    m = ConfigDict()
     m.family = "decoder_only"  # or encoder_decoder
     m.layers = 4  # blocks of the decoder stack
     m.encoder_layers = m.get_oneway_ref("layers")  # blocks of the encoder stack, where there is one
@@ -51,8 +76,11 @@ def base() -> ConfigDict:
     m.stack = "scan"  # scan over layers (compile time constant in depth) or unroll
     m.remat = "none"  # what is recomputed in the backward pass: none, full, dots (keeps matmul results)
     m.attention = "auto"  # kernel: auto (by platform), plain (reference), xla, cudnn
+    return m
 
-    c.data = d = ConfigDict()
+
+def _data() -> ConfigDict:
+    d = ConfigDict()
     d.corpus = "web"  # spec: web, web_kjv, text(path=…), jsonl(…), tsv(…), huggingface(…), copy, reverse, …
     d.view = "text"  # spec: text, pairs (source / target), prompt_answer(loss="answer" | "all")
     d.tokenizer = "byte"  # spec: byte, bpe(vocab=…), word(vocab=…)
@@ -60,13 +88,12 @@ def base() -> ConfigDict:
     d.source_length = d.get_oneway_ref("length")  # M, tokens in a row of the encoder
     d.batch_size = 16  # B, rows in the global batch of one update
     d.packed = True  # several examples share a row (segments keep them apart)
-    d.workers = 0  # processes that prepare batches; part of the run's identity
+    d.workers = 0  # processes that prepare batches; their number does not change the batches
+    return d
 
-    c.objective = o = ConfigDict()
-    o.z_loss = 0.0  # coefficient of log(Z)^2
-    o.label_smoothing = 0.0
 
-    c.optim = p = ConfigDict()
+def _optim() -> ConfigDict:
+    p = ConfigDict()
     p.learning_rate = 2e-3  # peak
     p.schedule = "cosine"  # spec: constant, cosine(floor=…), rsqrt, wsd(decay=…, floor=…)
     p.warmup_steps = 20  # linear from 0
@@ -77,23 +104,7 @@ def base() -> ConfigDict:
     p.clip = 1.0  # global gradient norm; 0 is off
     p.accumulate = 1  # micro-batches per update; batch_size must be a multiple
     p.ema = 0.0  # decay of an exponential moving average of the parameters, used in evaluation; 0 is off
-
-    c.train = t = ConfigDict()
-    t.steps = 200  # updates
-    t.eval_every = 50  # updates between evaluations; one is always made at the end
-    t.eval_batches = 8  # batches per evaluation; 0 is the whole split
-    t.steps_per_dispatch = 5  # updates per jitted call
-    t.max_skipped = 20  # updates lost to non-finite values before the run gives up
-
-    # Mesh axes; -1 takes the devices that are left, on one axis at most.
-    c.mesh = ConfigDict(dict(replica=1, data=-1, fsdp=1, tensor=1, context=1, expert=1))
-
-    c.run = r = ConfigDict()  # cosmetic: no part of the fingerprint
-    r.log_every = 10  # updates between lines of progress
-    r.checkpoint_every = 200  # updates between checkpoints; one is always made at the end
-    r.keep_checkpoints = 2
-    r.tensorboard = True
-    return c.lock()
+    return p
 
 
 def smoke(config: ConfigDict) -> ConfigDict:

@@ -9,9 +9,10 @@ from models import FAMILIES, VOCAB, init, small_arch, small_batch
 from transformer_jax.batch import Batch
 from transformer_jax.data.views.base import Prompt
 from transformer_jax.decode.generate import generate
-from transformer_jax.decode.generator import pad_prompts
+from transformer_jax.decode.generator import _mesh_here, pad_prompts
 from transformer_jax.decode.sampling import Sampling, filter_logits, next_token
 from transformer_jax.errors import UserError
+from transformer_jax.parallel.mesh import AXES
 
 
 def prompts_of(family, lengths):
@@ -103,3 +104,8 @@ def test_bad_sampling_is_refused(bad):
 def test_padding_rounds_up_to_few_widths():
     prompt = Prompt(np.arange(3, VOCAB - 20, dtype=np.int32))
     assert pad_prompts([prompt], 1).tokens_BL.shape == (1, 64)
+
+
+def test_a_mesh_that_does_not_fit_is_told(capsys):
+    mesh = _mesh_here(dict.fromkeys(AXES, 1) | {"tensor": 2})
+    assert mesh.size == 1 and "does not fit this machine" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """`Generator`: texts in, texts out, from a run directory or from parameters at hand."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import jax
@@ -54,7 +55,8 @@ def _mesh_here(mesh_config):
     """The run's mesh, or one device where the run's does not fit: parameters are resharded as they are read."""
     try:
         return make_mesh(mesh_config)
-    except UserError:
+    except UserError as error:
+        print(f"warning: the run's mesh does not fit this machine, one device reads it: {error}", file=sys.stderr)
         return make_mesh(dict.fromkeys(AXES, 1), jax.devices()[:1])
 
 

@@ -43,6 +43,38 @@ def parse_spec(spec: str) -> tuple[str, tuple[tuple[str, object], ...]]:
     return node.func.id, tuple(arguments.items())
 
 
+@cache
+def parse_pattern(text: str) -> tuple[str, ...]:
+    """The shortest period of specs that `text` repeats over layers: `'(rope)*3, none'` -> `('rope', 'rope', 'rope', 'none')`.
+
+    A pattern is a spec, or several separated by commas; a part in parentheses may be repeated with `*n`.
+
+    Raises:
+      UserError: if `text` is no such thing.
+    """
+    wanted = "a pattern is written like (spec)*3, other"
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        raise UserError(f"cannot read the pattern {text!r}: {wanted}") from None
+    specs = _specs_of(node, text.strip(), wanted)
+    for period in range(1, len(specs) + 1):
+        if len(specs) % period == 0 and all(spec == specs[i % period] for i, spec in enumerate(specs)):
+            return tuple(specs[:period])
+    raise UserError(f"the pattern {text!r} is empty: {wanted}")
+
+
+def _specs_of(node: ast.expr, text: str, wanted: str) -> list[str]:
+    if isinstance(node, ast.Tuple):
+        return [spec for part in node.elts for spec in _specs_of(part, text, wanted)]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        times = node.right.value if isinstance(node.right, ast.Constant) else None
+        if type(times) is int and times > 0:
+            return _specs_of(node.left, text, wanted) * times
+        raise UserError(f"in the pattern {text!r}, {ast.unparse(node)!r}: give a whole number above 0 behind the *")
+    return [ast.get_source_segment(text, node)]
+
+
 def format_spec(name: str, **arguments: object) -> str:
     """The inverse of `parse_spec`: `format_spec('rope', theta=1e4)` -> `'rope(theta=10000.0)'`."""
     inner = ", ".join(f"{key}={value!r}" for key, value in arguments.items())

@@ -1,6 +1,12 @@
 """`Arch`: everything static about a model, hashable, so that equal models share one compiled program."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+
+from transformer_jax.registry import parse_pattern
+
+# Keys of `Parts` that may differ from layer to layer.
+PATTERNED = ("position", "mixer", "cross_mixer", "ffn")
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class Dims:
 
 @dataclass(frozen=True)
 class Parts:
-    """The spec of every part that can be switched."""
+    """The spec of every part that can be switched; those in PATTERNED may be patterns over layers."""
 
     position: str
     residual: str
@@ -28,6 +34,20 @@ class Parts:
     norm: str
     bias: bool  # biases in projections
     tied_embeddings: bool
+
+    @property
+    def period(self) -> int:
+        """After how many layers all patterns repeat."""
+        return math.lcm(*(len(parse_pattern(getattr(self, key))) for key in PATTERNED))
+
+    def at(self, layer: int) -> "Parts":
+        """The parts of one layer, one spec each."""
+        patterns = {key: parse_pattern(getattr(self, key)) for key in PATTERNED}
+        return replace(self, **{key: specs[layer % len(specs)] for key, specs in patterns.items()})
+
+    def distinct(self, key: str) -> tuple[str, ...]:
+        """The different specs of a pattern, in order of first appearance."""
+        return tuple(dict.fromkeys(parse_pattern(getattr(self, key))))
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,14 @@ class Arch:
     dims: Dims
     parts: Parts
     execution: Execution
+
+    def at(self, layer: int) -> "Arch":
+        """The architecture as one layer sees it: its own specs in place of patterns."""
+        return self if self.parts.period == 1 else replace(self, parts=self.parts.at(layer))
+
+    def depth(self, stack: str) -> int:
+        """The number of layers of 'encoder' or 'decoder'."""
+        return {"encoder": self.encoder_layers, "decoder": self.layers}[stack]
 
     @classmethod
     def from_config(cls, config, *, vocab: int, platform: str) -> "Arch":

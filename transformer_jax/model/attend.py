@@ -1,4 +1,4 @@
-"""Attention itself, as a pure function: a plain reference and the fused kernels of `jax.nn`."""
+"""Attention itself, as pure functions: a plain form whose steps can be taken singly, and the fused kernels of `jax.nn`."""
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +28,32 @@ def attend(
     if backend != "plain":
         bias = None if bias_BHLM is None else bias_BHLM.astype(q_BLHK.dtype)
         return jax.nn.dot_product_attention(q_BLHK, k_BMGK, v_BMGK, bias=bias, mask=mask_B1LM, implementation=backend)
+    logits_BHLM = scaled_logits(q_BLHK, k_BMGK)
+    if bias_BHLM is not None:
+        logits_BHLM = logits_BHLM + bias_BHLM
+    return average(softmax(logits_BHLM, mask_B1LM), v_BMGK)
+
+
+@checked
+def scaled_logits(q_BLHK: Float[Array, "B L H K"], k_BMGK: Float[Array, "B M G K"]) -> Float[Array, "B H L M"]:
+    """q k^T / sqrt(K) in float32."""
     B, L, H, K = q_BLHK.shape
     G = k_BMGK.shape[2]
     q_BLGJK = q_BLHK.reshape(B, L, G, H // G, K)
     logits_BGJLM = jnp.einsum("BLGJK,BMGK->BGJLM", q_BLGJK, k_BMGK, preferred_element_type=jnp.float32)
-    logits_BHLM = logits_BGJLM.reshape(B, H, L, -1) * K**-0.5
-    if bias_BHLM is not None:
-        logits_BHLM = logits_BHLM + bias_BHLM
-    logits_BHLM = jnp.where(mask_B1LM, logits_BHLM, jnp.finfo(jnp.float32).min)
-    weights_BGJLM = jax.nn.softmax(logits_BHLM).reshape(logits_BGJLM.shape).astype(v_BMGK.dtype)
-    return jnp.einsum("BGJLM,BMGK->BLGJK", weights_BGJLM, v_BMGK).reshape(B, L, H, K)
+    return logits_BGJLM.reshape(B, H, L, -1) * K**-0.5
+
+
+@checked
+def softmax(logits_BHLM: Float[Array, "B H L M"], mask_B1LM: Bool[Array, "B 1 L M"]) -> Float[Array, "B H L M"]:
+    """Over the keys that the mask shows."""
+    return jax.nn.softmax(jnp.where(mask_B1LM, logits_BHLM, jnp.finfo(logits_BHLM.dtype).min))
+
+
+@checked
+def average(weights_BHLM: Float[Array, "B H L M"], v_BMGK: Float[Array, "B M G K"]) -> Float[Array, "B L H K"]:
+    """Σ_m w_m v_m, in the dtype of the values."""
+    B, H, L, M = weights_BHLM.shape
+    G = v_BMGK.shape[2]
+    weights_BGJLM = weights_BHLM.reshape(B, G, H // G, L, M).astype(v_BMGK.dtype)
+    return jnp.einsum("BGJLM,BMGK->BLGJK", weights_BGJLM, v_BMGK).reshape(B, L, H, -1)

@@ -13,6 +13,7 @@ from transformer_jax.shapes import Array
 
 # The scanned module's name. What follows it in a parameter's path is the same for every layer, scanned or not.
 LAYERS = "layers"
+SLOT = "slot"  # and a number: one layer of a pattern's period
 
 
 @struct.dataclass
@@ -21,29 +22,53 @@ class Context:
 
     Attributes:
       qpos_BL: int32 true positions of the queries, and of the keys that are appended with them.
+      qseg_BL: int32 segments of the queries; 0 is padding.
+      kpos_BM, kseg_BM: of the keys, in the order of their slots. Nothing may use a slot's index as a position.
       mask_B1LM: bool, True where a query may look.
       bias_BHLM: float32 content-free term of the logits, or None.
+      once: what the position scheme has computed once for all layers, or None.
       cursor: int32 scalar, the first free slot of the cache.
+      own: in cross-attention, the context of the decoder's self-attention.
       cache_len: slots of the cache; None means that there is none.
     """
 
     qpos_BL: Array
+    qseg_BL: Array
+    kpos_BM: Array
+    kseg_BM: Array
     mask_B1LM: Array
     bias_BHLM: Array | None = None
+    once: object = None
     cursor: Array | None = None
+    own: "Context | None" = None
     cache_len: int | None = struct.field(pytree_node=False, default=None)
+
+    @property
+    def length(self) -> int:
+        """How long a row of this call can get: the slots of the cache, else the row itself. Static."""
+        return self.qpos_BL.shape[1] if self.cache_len is None else self.cache_len
 
 
 @struct.dataclass
 class Layer:
     """What belongs to one layer; scanned, with a leading axis N outside of the scan.
 
-    `key` seeds the layer's parameters at initialisation and its dropout in training. It is folded from the
-    layer's global index, so that scanned and unrolled stacks initialise and drop alike.
+    Attributes:
+      index: int32, 0 for the lowest layer of the stack.
+      key: seeds the layer's parameters at initialisation and its randomness in training. It is folded from
+        the index, so that scanned and unrolled stacks initialise and drop alike.
+      dropout: rate; None if there is none.
+      heads: for sublayers 'attention' and 'cross', what each head's output is multiplied with, [H].
+      training: whether this is a training step, which schemes with randomness of their own ask.
+      gains: factors of the initial values by parameter name, set by the residual scheme.
     """
 
+    index: Array
     key: Array | None = None
     dropout: Array | None = None
+    heads: dict[str, Array] | None = None
+    training: bool = struct.field(pytree_node=False, default=False)
+    gains: tuple[tuple[str, float], ...] = struct.field(pytree_node=False, default=())
 
 
 class Part(nn.Module):
@@ -60,11 +85,19 @@ class Part(nn.Module):
         """Why this variant cannot be used in `self.arch`, a sentence each. Called before anything compiles."""
         return []
 
-    def weight(self, name: str, shape: tuple[int, ...], axes: tuple[str, ...], init: Callable, layer=None):
+    def report(self, kind: str, name: str, value) -> None:
+        """Hands a scalar out of the layers to the train step, which ignores it unless it asks.
+
+        Args:
+          kind: 'losses' (added to what is minimised, times the number of targets) or 'metrics' (logged).
+        """
+        self.sow(kind, name, jnp.asarray(value, jnp.float32), reduce_fn=lambda _, new: new, init_fn=lambda: 0.0)
+
+    def weight(self, name: str, shape: tuple[int, ...], axes: tuple[str | None, ...], init: Callable, layer=None):
         """A float32 parameter with logical axis names, handed out in the dtype of the computation.
 
         Args:
-          axes: a logical name for each dimension; parallel/rules.py says where each lies.
+          axes: a logical name, or None, for each dimension; parallel/rules.py says where each lies.
           init: `(key, shape, dtype) -> array`.
           layer: the `Layer` for parameters inside a block. Their keys come from the layer's index and from
             the path below the block, not from flax's counters, which differ between scanned and unrolled
@@ -72,10 +105,10 @@ class Part(nn.Module):
         """
 
         def initialise(key, shape, dtype):
-            if layer is not None and layer.key is not None:
-                inside = (*self.path[self.path.index(LAYERS) + 1 :], name)
-                key = jax.random.fold_in(layer.key, zlib.crc32("/".join(inside).encode()))
-            return init(key, shape, dtype)
+            if layer is None or layer.key is None:
+                return init(key, shape, dtype)
+            key = jax.random.fold_in(layer.key, _crc(*inside_block(self.path), name))
+            return init(key, shape, dtype) * dict(layer.gains).get(name, 1.0)
 
         boxed = nn.with_logical_partitioning(initialise, axes)
         return self.param(name, boxed, shape, jnp.float32).astype(self.dtype)
@@ -95,6 +128,20 @@ def drop(x, layer: Layer, *path: str):
     """Inverted dropout with a rate that may be traced (flax's own refuses that); nothing outside training."""
     if layer.dropout is None:
         return x
-    key = jax.random.fold_in(layer.key, zlib.crc32("/".join((*path, "dropout")).encode()))
-    keep = jax.random.bernoulli(key, 1.0 - layer.dropout, x.shape)
+    keep = jax.random.bernoulli(layer_key(layer, *path, "dropout"), 1.0 - layer.dropout, x.shape)
     return jnp.where(keep, x / (1.0 - layer.dropout).astype(x.dtype), 0)
+
+
+def layer_key(layer: Layer, *path: str):
+    """A random key of this layer and update for the named purpose. In training only."""
+    return jax.random.fold_in(layer.key, _crc(*path))
+
+
+def inside_block(path: tuple[str, ...]) -> tuple[str, ...]:
+    """A module's path below its block: the same for every layer, scanned or not, in a pattern or not."""
+    inside = path[path.index(LAYERS) + 1 :]
+    return inside[1:] if inside and inside[0].startswith(SLOT) else inside
+
+
+def _crc(*path: str) -> int:
+    return zlib.crc32("/".join(path).encode())

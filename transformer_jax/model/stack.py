@@ -6,8 +6,9 @@ from flax import linen as nn
 from flax import struct
 
 from transformer_jax.model.arch import Arch
-from transformer_jax.model.base import LAYERS, Context, Layer, constrain, drop
-from transformer_jax.model.block import Block
+from transformer_jax.model.base import LAYERS, Context, Layer, drop
+from transformer_jax.model.block import Block, Group, constrain_stream
+from transformer_jax.model.mixer import mixers
 from transformer_jax.model.position import positions
 from transformer_jax.model.residual import residuals
 from transformer_jax.shapes import Array
@@ -21,79 +22,110 @@ class Memory:
     """An encoder's output, as a decoder reads it; segment 0 is padding."""
 
     x_BMD: Array
+    pos_BM: Array
     seg_BM: Array
 
 
 class Stack(nn.Module):
-    """An encoder or a decoder: positions, `layers` blocks, and the end of the residual stream.
+    """An encoder or a decoder: positions, blocks, and the end of the residual stream.
 
     Attributes:
+      stack: 'encoder' or 'decoder'.
       causal: whether a position sees only itself and those before it.
       crossing: whether the blocks read a memory.
     """
 
     arch: Arch
-    layers: int
+    stack: str
     causal: bool
     crossing: bool
 
     @nn.compact
-    def __call__(self, x_BLD, pos_BL, seg_BL, memory: Memory | None = None, *, dropout=None, cache_len=None):
+    def __call__(
+        self,
+        x_BLD,
+        pos_BL,
+        seg_BL,
+        memory: Memory | None = None,
+        *,
+        train=False,
+        dropout=None,
+        heads=None,
+        cache_len=None,
+    ):
         """y_BLD.
 
         Args:
           x_BLD: embeddings.
           pos_BL, seg_BL: int32 true positions and segments (0 is padding).
           memory: what the blocks read if `crossing`; None once it has been cached.
-          dropout: rate, which may be traced; None outside training.
+          train: whether this is a training step, with the randomness that variants bring.
+          dropout: rate, which may be traced; None for none.
+          heads: for 'attention' and 'cross', factors [N, H] of the heads' outputs; None for none.
           cache_len: slots of the cache, None for none. All L entries are appended at the shared cursor;
             padding stays a masked hole. That they fit is the caller's care: past the end nothing raises.
         """
         arch = self.arch
-        position = positions.build(arch.parts.position, arch=arch, causal=self.causal, name="position")
-        residual = residuals.build(arch.parts.residual, arch=arch, sublayer="stack", name="close")
-        layer_N, embedding = self._layers(dropout)
-        ctx = self._self_context(position, pos_BL, seg_BL, cache_len)
-        xctx = self._cross_context(memory, pos_BL, seg_BL, cache_len) if self.crossing else None
+        specs = arch.parts.distinct("position")
+        schemes = {
+            spec: positions.build(
+                spec, arch=arch, causal=self.causal, name=f"position{i}" if len(specs) > 1 else "position"
+            )
+            for i, spec in enumerate(specs)
+        }
+        residual = residuals.build(arch.parts.residual, arch=arch, sublayer="stack", stack=self.stack, name="close")
+        layer_N, embedding = self._layers(train, dropout, heads)
+        ctx = self._self_context(pos_BL, seg_BL, cache_len)
+        xctx = self._cross_context(memory, ctx) if self.crossing else None
+        ctxs = {spec: _with_positions(scheme, ctx) for spec, scheme in schemes.items()}
 
-        x_BLD = drop(position.embed(x_BLD, pos_BL), embedding, "embedding")
-        stream = residual.open(constrain(x_BLD, "act_batch", "act_length", "act_width"))
-        blocks = self._scanned()(arch, self.causal, self.crossing, name=LAYERS)
-        stream, _ = blocks(stream, layer_N, ctx, xctx, None if memory is None else memory.x_BMD)
+        for scheme in schemes.values():
+            x_BLD = scheme.embed(x_BLD, pos_BL)
+        stream = residual.open(constrain_stream(drop(x_BLD, embedding, "embedding")))
+        carried = {}
+        for spec in arch.parts.distinct("mixer"):
+            carried |= mixers.lookup(spec).open(arch, x_BLD)
+        memory_BMD = None if memory is None else memory.x_BMD
+        (stream, _), _ = self._scanned()((stream, carried), layer_N, ctxs, xctx, memory_BMD)
         return residual.close(stream)
 
     def _scanned(self):
-        execution = self.arch.execution
+        arch, period = self.arch, self.arch.parts.period
+        execution = arch.execution
         block = Block
         if execution.remat != "none":
             # Inside a scan XLA cannot undo the recomputation, so the barrier against it would only cost time.
             block = nn.remat(Block, policy=_REMAT[execution.remat], prevent_cse=execution.stack == "unroll")
-        return nn.scan(
-            block,
-            variable_axes={"params": 0, "cache": 0},
+        length = arch.depth(self.stack) // period
+        scanned = nn.scan(
+            block if period == 1 else Group,
+            variable_axes={"params": 0, "cache": 0, "losses": 0, "metrics": 0},
             split_rngs={"params": False},
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
-            length=self.layers,
-            unroll=self.layers if execution.stack == "unroll" else 1,
+            length=length,
+            unroll=length if execution.stack == "unroll" else 1,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
+        own = () if period == 1 else (block,)
+        return scanned(arch, self.stack, self.causal, self.crossing, *own, name=LAYERS)
 
-    def _layers(self, dropout) -> tuple[Layer, Layer]:
-        """The layers' own data, stacked, and the same for the embedding below them."""
-        if self.is_initializing():
-            key = self.make_rng("params")
-        elif dropout is not None:
-            key = self.make_rng("dropout")
-        else:
-            return Layer(), Layer()
-        key_N = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.layers))
-        below = jax.random.fold_in(key, self.layers)
-        if dropout is None:
-            return Layer(key_N), Layer(below)
-        rate_N = jnp.full(self.layers, dropout, jnp.float32)
-        return Layer(key_N, rate_N), Layer(below, jnp.float32(dropout))
+    def _layers(self, train: bool, dropout, heads) -> tuple[Layer, Layer]:
+        """The layers' own data, stacked as the scan takes them, and the same for the embedding below them."""
+        depth, period = self.arch.depth(self.stack), self.arch.parts.period
+        index_N = jnp.arange(depth)
+        layer_N, below = Layer(index_N, heads=heads, training=train), Layer(jnp.int32(-1), training=train)
+        if self.is_initializing() or train:
+            key = self.make_rng("params" if self.is_initializing() else "dropout")
+            layer_N = layer_N.replace(key=jax.vmap(jax.random.fold_in, (None, 0))(key, index_N))
+            below = below.replace(key=jax.random.fold_in(key, depth))
+        if dropout is not None and not self.is_initializing():
+            layer_N = layer_N.replace(dropout=jnp.full(depth, dropout, jnp.float32))
+            below = below.replace(dropout=jnp.float32(dropout))
+        if period > 1:
+            layer_N = jax.tree.map(lambda x: x.reshape(depth // period, period, *x.shape[1:]), layer_N)
+        return layer_N, below
 
-    def _self_context(self, position, pos_BL, seg_BL, cache_len) -> Context:
+    def _self_context(self, pos_BL, seg_BL, cache_len) -> Context:
         kpos_BM, kseg_BM, cursor = pos_BL, seg_BL, None
         if cache_len is not None:
             at = self.variable("cache", "cursor", jnp.zeros, (), jnp.int32)
@@ -104,17 +136,22 @@ class Stack(nn.Module):
         if self.causal:
             # By true positions, which is right in packed rows and in a cache with holes alike.
             mask_B1LM &= (kpos_BM[:, None, :] <= pos_BL[:, :, None])[:, None]
-        bias_BHLM = position.bias(pos_BL, kpos_BM)
-        return Context(pos_BL, mask_B1LM, bias_BHLM, cursor, cache_len)
+        return Context(pos_BL, seg_BL, kpos_BM, kseg_BM, mask_B1LM, cursor=cursor, cache_len=cache_len)
 
-    def _cross_context(self, memory: Memory | None, pos_BL, seg_BL, cache_len) -> Context:
+    def _cross_context(self, memory: Memory | None, own: Context) -> Context:
         if memory is None:
-            mseg_BM = self.get_variable("cache", "memory")
+            mpos_BM, mseg_BM = self.get_variable("cache", "memory")
         else:
-            mseg_BM = memory.seg_BM
-            if cache_len is not None:
-                self.variable("cache", "memory", lambda: mseg_BM).value = mseg_BM
-        return Context(pos_BL, _same_segment(seg_BL, mseg_BM), cache_len=cache_len)
+            mpos_BM, mseg_BM = memory.pos_BM, memory.seg_BM
+            if own.cache_len is not None:
+                self.variable("cache", "memory", lambda: (mpos_BM, mseg_BM)).value = (mpos_BM, mseg_BM)
+        mask_B1LM = _same_segment(own.qseg_BL, mseg_BM)
+        return Context(own.qpos_BL, own.qseg_BL, mpos_BM, mseg_BM, mask_B1LM, own=own, cache_len=own.cache_len)
+
+
+def _with_positions(scheme, ctx: Context) -> Context:
+    """The context with what a position scheme computes once for all layers."""
+    return ctx.replace(bias_BHLM=scheme.bias(ctx.qpos_BL, ctx.kpos_BM), once=scheme.once(ctx))
 
 
 def _same_segment(qseg_BL, kseg_BM):

@@ -45,7 +45,9 @@ class Family(nn.Module):
     """A complete model.
 
     `__call__(batch)` reads a `Batch` and returns float32 logits_BLV that predict `batch.targets_BL`.
-    With `cache_len`, which needs `mutable=['cache']`, the tokens are appended to a cache of that many slots;
+    `train` turns on the randomness of training, `dropout` is its rate (None for none), which may be traced;
+    both need an rng 'dropout'. `heads` is `{stack: {sublayer: factors [N, H]}}`, multiplied with the outputs of
+    the heads of 'encoder' and 'decoder', 'attention' and 'cross'. With `cache_len`, which needs `mutable=['cache']`, the tokens are appended to a cache of that many slots;
     a batch without a source reads the one that the first call has cached.
     """
 
@@ -57,11 +59,19 @@ class DecoderOnly(Family):
     """One causal stack for prompt and answer (Liu et al. 2018; GPT, Radford et al. 2018)."""
 
     @nn.compact
-    def __call__(self, batch: Batch, *, dropout=None, cache_len: int | None = None):
+    def __call__(self, batch: Batch, *, train=False, dropout=None, heads=None, cache_len: int | None = None):
         embedding = Embedding(self.arch, name="embedding")
-        decoder = Stack(self.arch, self.arch.layers, causal=True, crossing=False, name="decoder")
+        decoder = Stack(self.arch, "decoder", causal=True, crossing=False, name="decoder")
         x_BLD = embedding.encode(batch.tokens_BL)
-        y_BLD = decoder(x_BLD, batch.positions_BL, batch.segments_BL, dropout=dropout, cache_len=cache_len)
+        y_BLD = decoder(
+            x_BLD,
+            batch.positions_BL,
+            batch.segments_BL,
+            train=train,
+            dropout=dropout,
+            heads=(heads or {}).get("decoder"),
+            cache_len=cache_len,
+        )
         return embedding.decode(y_BLD)
 
 
@@ -73,22 +83,24 @@ class EncoderDecoder(Family):
     """
 
     @nn.compact
-    def __call__(self, batch: Batch, *, dropout=None, cache_len: int | None = None):
-        arch = self.arch
+    def __call__(self, batch: Batch, *, train=False, dropout=None, heads=None, cache_len: int | None = None):
+        arch, heads, memory = self.arch, heads or {}, None
         embedding = Embedding(arch, name="embedding")
-        encoder = Stack(arch, arch.encoder_layers, causal=False, crossing=False, name="encoder")
-        decoder = Stack(arch, arch.layers, causal=True, crossing=True, name="decoder")
-        memory = None
+        encoder = Stack(arch, "encoder", causal=False, crossing=False, name="encoder")
+        decoder = Stack(arch, "decoder", causal=True, crossing=True, name="decoder")
         if batch.source_BM is not None:
             pos_BM, seg_BM = batch.source_positions_BM, batch.source_segments_BM
-            x_BMD = encoder(embedding.encode(batch.source_BM), pos_BM, seg_BM, dropout=dropout)
-            memory = Memory(x_BMD, seg_BM)
+            x_BMD = embedding.encode(batch.source_BM)
+            x_BMD = encoder(x_BMD, pos_BM, seg_BM, train=train, dropout=dropout, heads=heads.get("encoder"))
+            memory = Memory(x_BMD, pos_BM, seg_BM)
         y_BLD = decoder(
             embedding.encode(batch.tokens_BL),
             batch.positions_BL,
             batch.segments_BL,
             memory,
+            train=train,
             dropout=dropout,
+            heads=heads.get("decoder"),
             cache_len=cache_len,
         )
         return embedding.decode(y_BLD)

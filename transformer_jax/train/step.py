@@ -15,7 +15,7 @@ from transformer_jax.batch import Batch
 from transformer_jax.model.arch import Arch
 from transformer_jax.model.base import constrain
 from transformer_jax.model.transformer import families
-from transformer_jax.objective import Loss, cross_entropy
+from transformer_jax.objective import Loss, cross_entropy, exact_matches
 from transformer_jax.parallel import rules
 from transformer_jax.shapes import Array
 from transformer_jax.train.optim import Optim
@@ -50,11 +50,12 @@ class TrainState:
 
 @struct.dataclass
 class StepMetrics:
-    """Of one update, as scalars on the devices."""
+    """Of one update, as scalars on the devices. `reported` is what variants report by name, a mean over layers."""
 
     loss: Loss
     grad_norm: Array
     applied: Array
+    reported: dict[str, Array]
 
 
 class Program:
@@ -123,7 +124,7 @@ class Program:
             return self._train(state, batches_TBL, key)
 
     def evaluate(self, params, batch: Batch) -> Loss:
-        """The loss sums of one batch, without dropout or smoothing."""
+        """The loss sums of one batch, without dropout or smoothing, and how many examples are exactly right."""
         with self._context():
             return self._evaluate(params, batch)
 
@@ -154,7 +155,9 @@ class Program:
     @cached_property
     def _evaluate(self):
         def loss(params, batch) -> Loss:
-            return cross_entropy(self.model.apply({"params": params}, batch), batch)
+            logits_BLV = self.model.apply({"params": params}, batch)
+            exact, examples = exact_matches(logits_BLV, batch)
+            return cross_entropy(logits_BLV, batch).replace(exact=exact, examples=examples)
 
         def accumulated(params, batch) -> Loss:
             # In the micro-batches of training: the logits of a whole batch may not fit.
@@ -166,7 +169,7 @@ class Program:
 
     def update(self, state: TrainState, batch: Batch, key) -> tuple[TrainState, StepMetrics]:
         """One update, pure. A non-finite loss, gradient or result leaves everything but the counters as it was."""
-        loss, grads = self.gradients(state.params, batch, jax.random.fold_in(key, state.step))
+        loss, reported, grads = self.gradients(state.params, batch, jax.random.fold_in(key, state.step))
         grad_norm = optax.tree.norm(grads)
         applied = jnp.isfinite(loss.total) & jnp.isfinite(grad_norm)
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
@@ -186,37 +189,57 @@ class Program:
             opt_state=keep(opt_state, state.opt_state),
             ema=None if ema is None else keep(ema, state.ema),
         )
-        return new, StepMetrics(loss, grad_norm, applied)
+        return new, StepMetrics(loss, grad_norm, applied, reported)
 
-    def gradients(self, params, batch: Batch, key) -> tuple[Loss, dict]:
-        """Loss sums and the gradient of the mean loss per target, over all micro-batches.
+    def gradients(self, params, batch: Batch, key) -> tuple[Loss, dict[str, Array], dict]:
+        """Loss sums, what variants report, and the gradient of the mean loss per target, over all micro-batches.
 
-        The mean is over the targets of the whole batch, so that accumulation changes nothing but rounding.
+        The mean is over the targets of the whole batch, so that accumulation changes nothing but rounding. A loss
+        that a variant reports (a router's) is a mean over the tokens of its micro-batch: it weighs as many times
+        as that has targets.
         """
 
         def total(params, batch, key):
-            dropout = self.arch.dropout or None
-            logits_BLV = self.model.apply({"params": params}, batch, dropout=dropout, rngs={"dropout": key})
+            logits_BLV, aside = self.model.apply(
+                {"params": params},
+                batch,
+                train=True,
+                dropout=self.arch.dropout or None,
+                rngs={"dropout": key},
+                mutable=["losses", "metrics"],
+            )
             loss = cross_entropy(
                 logits_BLV, batch, label_smoothing=self.recipe.label_smoothing, z_loss=self.recipe.z_loss
             )
-            return loss.total, loss
+            extra = sum((jnp.sum(x) for x in jax.tree.leaves(aside.get("losses", {}))), jnp.float32(0))
+            loss = loss.replace(total=loss.total + extra * loss.tokens)
+            return loss.total, (loss, mean_by_name(aside.get("metrics", {})))
 
         grad = jax.grad(total, has_aux=True)
         parts = self.recipe.accumulate
         if parts == 1:
-            grads, loss = grad(params, batch, key)
+            grads, (loss, reported) = grad(params, batch, key)
         else:
 
             def add(carry, part):
-                grads, loss = grad(params, part[0], jax.random.fold_in(key, part[1]))
-                return jax.tree.map(jnp.add, carry, (grads, loss)), None
+                new = grad(params, part[0], jax.random.fold_in(key, part[1]))
+                return jax.tree.map(jnp.add, carry, new), None
 
             micro = jax.tree.map(partial(_split, parts=parts), batch)
             zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(grad, params, _first(micro), key))
-            (grads, loss), _ = jax.lax.scan(add, zeros, (micro, jnp.arange(parts)))
+            (grads, (loss, reported)), _ = jax.lax.scan(add, zeros, (micro, jnp.arange(parts)))
+            reported = jax.tree.map(lambda x: x / parts, reported)
         count = jnp.maximum(loss.tokens, 1.0)
-        return loss, jax.tree.map(lambda g: g / count, grads)
+        return loss, reported, jax.tree.map(lambda g: g / count, grads)
+
+
+def mean_by_name(tree) -> dict[str, Array]:
+    """What modules reported under one name, averaged over layers and modules: `{'ffn/router_entropy': …}`."""
+    found: dict[str, list] = {}
+    for path, value in jax.tree_util.tree_leaves_with_path(tree):
+        name = "/".join(part.key for part in path[-2:])
+        found.setdefault(name, []).append(jnp.mean(value))
+    return {name: jnp.mean(jnp.stack(values)) for name, values in sorted(found.items())}
 
 
 @lru_cache(maxsize=4)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import linen as nn
 
-from transformer_jax.model.base import Layer, Part, constrain, fan_in
+from transformer_jax.model.base import Context, Layer, Part, constrain, fan_in
 from transformer_jax.registry import Registry
 
 ffns = Registry("ffn", "transformer_jax.model.ffn", base_fields=("arch",))
@@ -12,8 +12,8 @@ ffns = Registry("ffn", "transformer_jax.model.ffn", base_fields=("arch",))
 class FFN(Part):
     """Works on each position by itself."""
 
-    def __call__(self, x_BLD, *, layer: Layer):
-        """y_BLD."""
+    def __call__(self, x_BLD, *, ctx: Context, layer: Layer):
+        """y_BLD. `ctx` is that of the stack's self-attention: it says which positions are padding."""
         raise NotImplementedError
 
     def into(self, x_BLD, name: str, layer: Layer):
@@ -40,7 +40,7 @@ class Plain(FFN):
         raise NotImplementedError
 
     @nn.compact
-    def __call__(self, x_BLD, *, layer):
+    def __call__(self, x_BLD, *, ctx, layer):
         return self.out(self.activation(self.into(x_BLD, "in", layer)), layer)
 
 
@@ -54,6 +54,6 @@ class Gated(FFN):
         raise NotImplementedError
 
     @nn.compact
-    def __call__(self, x_BLD, *, layer):
+    def __call__(self, x_BLD, *, ctx, layer):
         gate_BLF = self.activation(self.into(x_BLD, "gate", layer))
         return self.out(gate_BLF * self.into(x_BLD, "in", layer), layer)

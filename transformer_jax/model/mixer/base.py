@@ -1,8 +1,11 @@
-"""The interface of a mixer, and the cache that an attention keeps while decoding."""
+"""The interface of a mixer, and the cache that it may keep while decoding."""
+
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from transformer_jax.model.arch import Arch
 from transformer_jax.model.base import Context, Layer, Part
 from transformer_jax.registry import Registry
 
@@ -16,15 +19,34 @@ class Mixer(Part):
       position: spec of the position scheme, 'none' in cross-attention (the two axes do not compare).
       causal: whether the stack is.
       crossing: whether keys and values come from the memory (cross-attention) and not from `x_BLD`.
+      reads: class attribute: the hooks of position schemes that the mixer calls.
+      places: class attribute: where it can stand, 'self', 'cross' or both.
     """
 
     position: str
     causal: bool
     crossing: bool
 
-    def __call__(self, x_BLD, memory_BMD, *, ctx: Context, layer: Layer):
-        """y_BLD. `memory_BMD` is None in self-attention, and in cross-attention once it has been cached."""
+    reads: ClassVar[frozenset[str]] = frozenset()
+    places: ClassVar[frozenset[str]] = frozenset({"self", "cross"})
+
+    @classmethod
+    def open(cls, arch: Arch, x_BLD) -> dict:
+        """What the mixer carries from layer to layer, by name, as it is before the first layer."""
+        return {}
+
+    def __call__(self, x_BLD, memory_BMD, *, ctx: Context, layer: Layer, carried: dict):
+        """y_BLD.
+
+        Args:
+          memory_BMD: None in self-attention, and in cross-attention once it has been cached.
+          carried: what `open` made, as the layer below left it; the mixer puts its own values in.
+        """
         raise NotImplementedError
+
+    def flops(self, length: int, memory_length: int) -> float:
+        """FLOPs of one layer's forward pass over a row, beside those of its parameter matrices."""
+        return 0.0
 
     def append(self, ctx: Context, **new):
         """Writes L new entries per array into the layer's cache at `ctx.cursor`; returns all slots.

@@ -33,6 +33,8 @@ def alibi_bias(
 class Alibi(Position):
     """Logits - m_h |i - j|, m_h = 2^(-8h/H) (Press et al. 2022, sec. 3); symmetric where attention looks both ways."""
 
+    relative = True
+
     def bias(self, qpos_BL, kpos_BM):
         slopes_H = jnp.asarray(slopes(self.arch.dims.heads), jnp.float32)
         return alibi_bias(qpos_BL, kpos_BM, slopes_H)

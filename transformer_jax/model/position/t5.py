@@ -42,6 +42,8 @@ class T5(Position):
     buckets: int = 32
     max_distance: int = 128
 
+    relative = True
+
     def problems(self) -> list[str]:
         least = 4 if self.causal else 8
         if self.buckets >= least and self.buckets % 4 == 0 and self.max_distance > self.buckets:

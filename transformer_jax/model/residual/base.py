@@ -6,7 +6,7 @@ from transformer_jax.model.base import Layer, Part
 from transformer_jax.model.norm import Norm, norms
 from transformer_jax.registry import Registry
 
-residuals = Registry("residual", "transformer_jax.model.residual", base_fields=("arch", "sublayer"))
+residuals = Registry("residual", "transformer_jax.model.residual", base_fields=("arch", "sublayer", "stack"))
 
 
 class Residual(Part):
@@ -14,9 +14,24 @@ class Residual(Part):
 
     Attributes:
       sublayer: 'attention', 'cross' or 'ffn'; 'stack' for the instance at the end.
+      stack: 'encoder' or 'decoder'.
     """
 
     sublayer: str
+    stack: str
+
+    @property
+    def depth(self) -> int:
+        """The number of layers of this stack."""
+        return self.arch.depth(self.stack)
+
+    def gains(self) -> dict[str, float]:
+        """Factors of the initial values of the sublayer's parameters, by name: 'value', 'out', 'in', 'gate', …"""
+        return {}
+
+    def scaled(self, layer: Layer) -> Layer:
+        """The layer as the sublayer's parameters see it, with `gains`."""
+        return layer.replace(gains=tuple(sorted(self.gains().items())))
 
     def open(self, x_BLD):
         """The stream that the first block takes, from the embeddings. Free of parameters; any pytree."""
@@ -34,6 +49,6 @@ class Residual(Part):
         """What the logits are computed from."""
         return stream
 
-    def norm(self) -> Norm:
-        """The norm that `model.norm` names, to be called inside a compact method."""
-        return norms.build(self.arch.parts.norm, arch=self.arch, name="norm")
+    def norm(self, name: str = "norm") -> Norm:
+        """A norm that `model.norm` names, to be called inside a compact method or `setup`."""
+        return norms.build(self.arch.parts.norm, arch=self.arch, name=name)

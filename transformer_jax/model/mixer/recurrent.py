@@ -1,0 +1,73 @@
+"""`Recurrent`: mixers that carry a state of constant size from position to position."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from transformer_jax.model.mixer.base import Mixer
+from transformer_jax.shapes import Array, Bool, Int, checked
+
+
+class Recurrent(Mixer):
+    """A variant gives `zero` and `run`; the state is cached here, so that decoding takes constant memory.
+
+    In an encoder two copies with parameters of their own read the row forwards and backwards, and their
+    outputs are added (Schuster & Paliwal 1997).
+    """
+
+    places = frozenset({"self"})
+
+    def zero(self, batch: int):
+        """The state before the first position, a pytree of [batch, …]."""
+        raise NotImplementedError
+
+    def run(self, x_BLD, state, valid_BL, reset_BL, ctx, layer):
+        """(y_BLD, the state after the last position), for any L: training, prefill and single steps alike.
+
+        Args:
+          valid_BL: False on padding, which leaves the state as it is.
+          reset_BL: True where the state is zeroed before the position is read.
+        """
+        raise NotImplementedError
+
+    def problems(self) -> list[str]:
+        if self.crossing:
+            return ["a recurrence reads one sequence from end to end, it cannot read a memory: take an attention"]
+        return []
+
+    @nn.compact
+    def __call__(self, x_BLD, memory_BMD, *, ctx, layer, carried):
+        if not self.causal:
+            return self.both_ways(x_BLD, ctx, layer)
+        cache = None
+        if ctx.cache_len is not None:
+            cache = self.variable("cache", "state", self.zero, x_BLD.shape[0])
+        state = self.zero(x_BLD.shape[0]) if cache is None else cache.value
+        y_BLD, state = self.run(x_BLD, state, ctx.qseg_BL > 0, segment_starts(ctx.qseg_BL), ctx, layer)
+        if cache is not None:
+            cache.value = state
+        return y_BLD
+
+    def both_ways(self, x_BLD, ctx, layer):
+        """One copy forwards, one backwards."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("parent", "name")}
+        forward, backward = (type(self)(**fields | {"causal": True}, name=name) for name in ("forward", "backward"))
+        turned = ctx.replace(qpos_BL=ctx.qpos_BL[:, ::-1], qseg_BL=ctx.qseg_BL[:, ::-1])
+        ahead_BLD = forward(x_BLD, None, ctx=ctx, layer=layer, carried={})
+        back_BLD = backward(x_BLD[:, ::-1], None, ctx=turned, layer=layer, carried={})
+        return ahead_BLD + back_BLD[:, ::-1]
+
+
+@checked
+def segment_starts(seg_BL: Int[Array, "B L"]) -> Bool[Array, "B L"]:
+    """True where a segment begins behind another one in the same row; padding (0) between them is passed over.
+
+    A row's first segment does not count: it goes on from the state that is there, zero or cached.
+    """
+    at_L = jnp.arange(seg_BL.shape[1])
+    last_BL = jax.lax.cummax(jnp.where(seg_BL > 0, at_L, -1), axis=1)
+    before_BL = jnp.pad(last_BL[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
+    previous_BL = jnp.take_along_axis(seg_BL, jnp.maximum(before_BL, 0), axis=1)
+    return (seg_BL > 0) & (before_BL >= 0) & (previous_BL != seg_BL)

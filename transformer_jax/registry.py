@@ -45,7 +45,7 @@ def parse_spec(spec: str) -> tuple[str, tuple[tuple[str, object], ...]]:
 
 @cache
 def parse_pattern(text: str) -> tuple[str, ...]:
-    """The shortest period of specs that `text` repeats over layers: `'(rope)*3, none'` -> `('rope', 'rope', 'rope', 'none')`.
+    """The specs that `text` repeats over layers, the shortest period: `'(rope)*2, none'` -> `('rope', 'rope', 'none')`.
 
     A pattern is a spec, or several separated by commas; a part in parentheses may be repeated with `*n`.
 

@@ -6,33 +6,18 @@ import math
 from jax.sharding import AbstractMesh, AxisType
 from ml_collections import ConfigDict
 
+from transformer_jax import combinations, data
 from transformer_jax import config as config_lib
-from transformer_jax import data
 from transformer_jax.data.views.base import views
 from transformer_jax.errors import UserError
 from transformer_jax.model.arch import Arch, cudnn_problems
 from transformer_jax.model.ffn import ffns
-from transformer_jax.model.mixer import mixers
-from transformer_jax.model.norm import norms
-from transformer_jax.model.position import positions
-from transformer_jax.model.residual import residuals
-from transformer_jax.model.transformer import families
 from transformer_jax.parallel import rules
 from transformer_jax.parallel.mesh import axis_sizes
-from transformer_jax.registry import Registry
+from transformer_jax.registry import parse_pattern
 from transformer_jax.train.schedule import schedules
 from transformer_jax.train.step import boxed_params
 
-# Which registry each spec of the model section names, and what its parts are given beside the architecture.
-MODEL_SPECS: dict[str, tuple[Registry, dict]] = {
-    "family": (families, {}),
-    "norm": (norms, {}),
-    "ffn": (ffns, {}),
-    "residual": (residuals, dict(sublayer="attention")),
-    "position": (positions, dict(causal=True)),
-    "mixer": (mixers, dict(position="none", causal=True, crossing=False)),
-    "cross_mixer": (mixers, dict(position="none", causal=False, crossing=True)),
-}
 _POSITIVE = {
     "model": ("layers", "encoder_layers", "width", "heads", "ffn_size", "vocab_multiple"),
     "optim": ("learning_rate", "eps", "accumulate"),
@@ -68,10 +53,10 @@ def problems(config: ConfigDict, *, n_devices: int = 1, platform: str = "cpu") -
         return found
     found += _range_problems(config)
     found += data.problems(config.data)
-    if found:
-        found += _spec_problems(config)
-        return found
-    found += _spec_problems(config) or _part_problems(config)
+    specs = combinations.spec_problems(config) + _schedule_problems(config)
+    if found or specs:
+        return found + specs
+    found += combinations.part_problems(config)
     found += _view_problems(config)
     found += _mesh_problems(config, n_devices, platform)
     return found or _sharding_problems(config, n_devices)
@@ -102,35 +87,12 @@ def _range_problems(config) -> list[str]:
     return found
 
 
-def _spec_problems(config) -> list[str]:
-    """Specs that cannot be read, names that are not registered, arguments that are not taken."""
-    asked = [(f"model.{key}", registry, config.model[key]) for key, (registry, _) in MODEL_SPECS.items()]
-    asked.append(("optim.schedule", schedules, config.optim.schedule))
-    found = []
-    for key, registry, spec in asked:
-        try:
-            registry.lookup(spec)
-            registry.arguments(spec)
-        except UserError as error:
-            found.append(f"{key}: {error}")
-    return found
-
-
-def _part_problems(config) -> list[str]:
-    """What the variants themselves have against this architecture."""
-    arch = Arch.from_config(config, vocab=1, platform="cpu")
-    found = []
-    for key, (registry, given) in MODEL_SPECS.items():
-        if key == "family":
-            continue
-        both_ways = config.model.family == "encoder_decoder" and "causal" in given
-        for causal in [True, False] if both_ways else [given.get("causal")]:
-            fixed = given | ({"causal": causal} if "causal" in given else {})
-            part = registry.build(config.model[key], arch=arch, **fixed)
-            found += [f"model.{key}: {problem}" for problem in part.problems()]
-    schedule = schedules.build(config.optim.schedule, peak=1.0, warmup=0, steps=1)
-    found += [f"optim.schedule: {problem}" for problem in schedule.problems()]
-    return list(dict.fromkeys(found))
+def _schedule_problems(config) -> list[str]:
+    try:
+        schedule = schedules.build(config.optim.schedule, peak=1.0, warmup=0, steps=1)
+    except UserError as error:
+        return [f"optim.schedule: {error}"]
+    return [f"optim.schedule: {problem}" for problem in schedule.problems()]
 
 
 def _view_problems(config) -> list[str]:
@@ -151,18 +113,19 @@ def _mesh_problems(config, n_devices: int, platform: str) -> list[str]:
         return [str(error)]
     found = []
     rows, parts = config.data.batch_size, config.optim.accumulate
-    shards = sizes["data"] * sizes["fsdp"]
+    shards = sizes["data"] * sizes["fsdp"] * sizes["expert"]
     if rows % (parts * shards):
         found.append(
             f"data.batch_size={rows} cannot be divided into optim.accumulate={parts} micro-batches over "
-            f"{shards} devices (mesh data x fsdp): give a multiple of {parts * shards}"
+            f"{shards} devices (mesh data x fsdp x expert): give a multiple of {parts * shards}"
         )
     for key in ("length", "source_length"):
         if config.data[key] % sizes["context"]:
             found.append(f"data.{key}={config.data[key]} cannot be divided over mesh.context={sizes['context']}")
-    for axis in ("replica", "expert"):
-        if sizes[axis] > 1:
-            found.append(f"mesh.{axis}={sizes[axis]}: nothing is split over it yet; give 1")
+    if sizes["replica"] > 1:
+        found.append(f"mesh.replica={sizes['replica']}: nothing is split over it yet; give 1")
+    if sizes["expert"] > 1 and not any("experts" in ffns.options(spec) for spec in parse_pattern(config.model.ffn)):
+        found.append(f"mesh.expert={sizes['expert']}: model.ffn={config.model.ffn!r} has no experts; give 1")
     if config.model.attention == "cudnn":
         why = cudnn_problems(config, platform)
         found += [f"model.attention='cudnn' cannot be used: {reason}; give auto" for reason in why]

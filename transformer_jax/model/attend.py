@@ -1,4 +1,4 @@
-"""Attention itself, as pure functions: a plain form whose steps can be taken singly, and the fused kernels of `jax.nn`."""
+"""Attention itself, as pure functions: its steps in plain form, and the fused kernels of `jax.nn`."""
 
 import jax
 import jax.numpy as jnp

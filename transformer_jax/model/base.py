@@ -72,9 +72,17 @@ class Layer:
 
 
 class Part(nn.Module):
-    """A thin holder of parameters. The maths of a variant lives in pure functions beside it."""
+    """A thin holder of parameters. The maths of a variant lives in pure functions beside it.
+
+    Attributes:
+      cost: class attribute, for the catalogue: what the variant costs beside its parameters, in a phrase.
+      cached: class attribute: whether decoding with a cache computes what the full forward pass does.
+    """
 
     arch: Arch
+
+    cost = ""
+    cached = True
 
     @property
     def dtype(self) -> jnp.dtype:

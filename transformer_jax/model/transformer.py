@@ -47,7 +47,8 @@ class Family(nn.Module):
     `__call__(batch)` reads a `Batch` and returns float32 logits_BLV that predict `batch.targets_BL`.
     `train` turns on the randomness of training, `dropout` is its rate (None for none), which may be traced;
     both need an rng 'dropout'. `heads` is `{stack: {sublayer: factors [N, H]}}`, multiplied with the outputs of
-    the heads of 'encoder' and 'decoder', 'attention' and 'cross'. With `cache_len`, which needs `mutable=['cache']`, the tokens are appended to a cache of that many slots;
+    the heads of 'encoder' and 'decoder', 'attention' and 'cross'.
+    With `cache_len`, which needs `mutable=['cache']`, the tokens are appended to a cache of that many slots;
     a batch without a source reads the one that the first call has cached.
     """
 

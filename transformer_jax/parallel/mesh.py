@@ -7,7 +7,7 @@ from jax.sharding import AxisType, Mesh
 
 from transformer_jax.errors import UserError
 
-# replica carries independent runs and never communicates; data and fsdp split the batch, fsdp the
+# replica carries independent runs and never communicates; data, fsdp and expert split the batch, fsdp the
 # parameters too; tensor splits heads, feed-forward and vocabulary; context the length; expert the experts.
 AXES = ("replica", "data", "fsdp", "tensor", "context", "expert")
 

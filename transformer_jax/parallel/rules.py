@@ -24,9 +24,12 @@ RULES: Mapping[str, str | tuple[str, ...] | None] = {
     "norm": None,
     "positions": None,
     "buckets": None,
+    "expert": "expert",
     "layers": None,
     # activations
-    "act_batch": ("data", "fsdp"),
+    "act_batch": ("data", "fsdp", "expert"),
+    "act_group": ("data", "fsdp"),  # the batch once tokens have gone to their experts
+    "act_expert": "expert",
     "act_length": "context",
     "act_width": None,
     "act_heads": "tensor",

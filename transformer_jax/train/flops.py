@@ -5,6 +5,9 @@ import math
 import jax
 
 from transformer_jax.model.arch import Arch
+from transformer_jax.model.base import SLOT
+from transformer_jax.model.ffn import ffns
+from transformer_jax.model.mixer import mixers
 from transformer_jax.parallel.rules import is_boxed, is_matrix
 
 # Dense bfloat16 peak of one device in FLOP/s, from the vendors' data sheets (without sparsity).
@@ -36,9 +39,10 @@ def count(params) -> int:
 def flops_per_token(arch: Arch, boxed_params, length: int, source_length: int) -> float:
     """FLOPs of forward and backward per token of a row of `length` (+ `source_length`) tokens.
 
-    6 per parameter of a matrix and token that it is multiplied with, the output matrix included, and 12 H K
-    per layer and pair of positions for attention, masked pairs included (the convention of PaLM, Chowdhery
-    et al. 2022, app. B). Tables that are looked up, biases, norms and softmax are left out.
+    6 per parameter of a matrix and token that it is multiplied with (of experts only those that a token uses),
+    the output matrix included, and three times what mixers count for their forward pass: for attention 4 H K
+    per layer and pair of positions, masked pairs included (the convention of PaLM, Chowdhery et al. 2022,
+    app. B). Tables that are looked up, biases, norms, softmax and position schemes' terms are left out.
 
     Args:
       boxed_params: with logical axis names, which tell matrices from tables.
@@ -53,11 +57,28 @@ def flops_per_token(arch: Arch, boxed_params, length: int, source_length: int) -
             continue
         # Cross-attention computes its keys and values on the source's tokens.
         on_source = "cross" in keys and keys[-1] in ("key", "value")
-        total += 6.0 * math.prod(leaf.value.shape) * (source_length if on_source else tokens[stack])
-    pairs = arch.layers * length**2
+        size = math.prod(leaf.value.shape) * (_share_of_experts(arch, keys) if "expert" in leaf.names else 1.0)
+        total += 6.0 * size * (source_length if on_source else tokens[stack])
+    total += 3.0 * sum(_mixing(arch, n, "decoder", length, source_length) for n in range(arch.layers))
     if source_length:
-        pairs += arch.layers * length * source_length + arch.encoder_layers * source_length**2
-    return (total + 12.0 * arch.dims.heads * arch.dims.head_size * pairs) / (length + source_length)
+        total += 3.0 * sum(_mixing(arch, n, "encoder", source_length, 0) for n in range(arch.encoder_layers))
+    return total / (length + source_length)
+
+
+def _share_of_experts(arch: Arch, keys: list[str]) -> float:
+    slot = next((int(key.removeprefix(SLOT)) for key in keys if key.startswith(SLOT)), 0)
+    return ffns.build(arch.at(slot).parts.ffn, arch=arch.at(slot)).active_share
+
+
+def _mixing(arch: Arch, layer: int, stack: str, length: int, memory_length: int) -> float:
+    """Of one row in one layer, forward."""
+    arch = arch.at(layer)
+    own = mixers.build(arch.parts.mixer, arch=arch, position="none", causal=stack == "decoder", crossing=False)
+    total = own.flops(length, length)
+    if memory_length:
+        cross = mixers.build(arch.parts.cross_mixer, arch=arch, position="none", causal=False, crossing=True)
+        total += cross.flops(length, memory_length)
+    return total
 
 
 def utilisation(flops_per_second: float) -> float | None:

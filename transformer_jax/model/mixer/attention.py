@@ -38,6 +38,7 @@ class Attention(Mixer):
     kept: tuple | None = None
 
     reads = frozenset({"bias", "once", "query", "key", "scores", "values"})
+    has_heads = True
 
     @property
     def heads(self) -> int:

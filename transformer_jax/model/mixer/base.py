@@ -21,6 +21,7 @@ class Mixer(Part):
       crossing: whether keys and values come from the memory (cross-attention) and not from `x_BLD`.
       reads: class attribute: the hooks of position schemes that the mixer calls.
       places: class attribute: where it can stand, 'self', 'cross' or both.
+      has_heads: class attribute: whether it multiplies its H heads with `layer.heads`.
     """
 
     position: str
@@ -29,6 +30,7 @@ class Mixer(Part):
 
     reads: ClassVar[frozenset[str]] = frozenset()
     places: ClassVar[frozenset[str]] = frozenset({"self", "cross"})
+    has_heads: ClassVar[bool] = False
 
     @classmethod
     def open(cls, arch: Arch, x_BLD) -> dict:

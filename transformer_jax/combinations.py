@@ -1,0 +1,110 @@
+"""Which variants can stand together: every reason why a model section cannot be built as it is written."""
+
+from transformer_jax.errors import UserError
+from transformer_jax.model.arch import PATTERNED, Arch
+from transformer_jax.model.ffn import ffns
+from transformer_jax.model.mixer import mixers
+from transformer_jax.model.mixer.attention import Attention
+from transformer_jax.model.norm import norms
+from transformer_jax.model.position import Position, positions
+from transformer_jax.model.residual import residuals
+from transformer_jax.model.transformer import families
+from transformer_jax.registry import Registry, parse_pattern
+
+# Which registry each spec of the model section names.
+MODEL_SPECS: dict[str, Registry] = {
+    "family": families,
+    "position": positions,
+    "residual": residuals,
+    "norm": norms,
+    "mixer": mixers,
+    "cross_mixer": mixers,
+    "ffn": ffns,
+}
+
+
+def spec_problems(config) -> list[str]:
+    """Specs that cannot be read, names that are not registered, arguments that are not taken."""
+    found = []
+    for key, registry in MODEL_SPECS.items():
+        text = config.model[key]
+        try:
+            for spec in parse_pattern(text) if key in PATTERNED else (text,):
+                registry.arguments(spec)
+        except UserError as error:
+            found.append(f"model.{key}: {error}")
+    return found
+
+
+def part_problems(config) -> list[str]:
+    """What the variants have against this architecture, and against each other. Specs must be readable."""
+    arch = Arch.from_config(config, vocab=1, platform="cpu")
+    found = _pattern_problems(config, arch)
+    if found:
+        return found
+    stacks = {"decoder": True}
+    if config.model.family == "encoder_decoder":
+        stacks["encoder"] = False
+    for stack, causal in stacks.items():
+        for layer in range(arch.parts.period):
+            found += _layer_problems(config, arch.at(layer), stack, causal)
+    return list(dict.fromkeys(found))
+
+
+def _pattern_problems(config, arch: Arch) -> list[str]:
+    period, found = arch.parts.period, []
+    for key in ("layers", "encoder_layers"):
+        if config.model[key] % period and (key == "layers" or config.model.family == "encoder_decoder"):
+            found.append(
+                f"model.{key}={config.model[key]}: the patterns of layers repeat every {period}; give a multiple of it"
+            )
+    specs = arch.parts.distinct("position")
+    added = [spec for spec in specs if positions.lookup(spec).embed is not Position.embed]
+    if added and len(specs) > 1:
+        found.append(
+            f"model.position={config.model.position!r}: {added[0]!r} is added to the embeddings, below all layers, "
+            "and cannot differ from layer to layer"
+        )
+    return found
+
+
+def _layer_problems(config, arch: Arch, stack: str, causal: bool) -> list[str]:
+    parts = arch.parts
+    position = positions.build(parts.position, arch=arch, causal=causal)
+    mixer = mixers.build(parts.mixer, arch=arch, position=parts.position, causal=causal, crossing=False)
+    built = {
+        "norm": norms.build(parts.norm, arch=arch),
+        "ffn": ffns.build(parts.ffn, arch=arch),
+        "residual": residuals.build(parts.residual, arch=arch, sublayer="attention", stack=stack),
+        "position": position,
+        "mixer": mixer,
+    }
+    schemes = {"mixer": position}
+    if stack == "decoder" and config.model.family == "encoder_decoder":
+        built["cross_mixer"] = mixers.build(parts.cross_mixer, arch=arch, position="none", causal=False, crossing=True)
+        schemes["cross_mixer"] = positions.build("none", arch=arch, causal=False)
+    found = [f"model.{key}: {problem}" for key, part in built.items() for problem in part.problems()]
+    for key, scheme in schemes.items():
+        found += _mixer_problems(config, key, getattr(parts, key), built[key], scheme)
+    unread = position.hooks() - mixer.reads
+    if unread:
+        found.append(
+            f"model.position={parts.position!r} acts through {', '.join(sorted(unread))}, which "
+            f"model.mixer={parts.mixer!r} does not read: give model.position='none', or one that is added to the "
+            "embeddings, such as 'sinusoidal'"
+        )
+    return found
+
+
+def _mixer_problems(config, key: str, spec: str, mixer, scheme) -> list[str]:
+    found = []
+    place = "self" if key == "mixer" else "cross"
+    if place not in mixer.places:
+        fit = [name for name in mixers.names() if place in mixers.lookup(name).places]
+        found.append(f"model.{key}={spec!r} cannot stand in {place}-attention; give one of {', '.join(fit)}")
+    if config.model.attention in ("xla", "cudnn") and isinstance(mixer, Attention) and not mixer.fuses(scheme):
+        found.append(
+            f"model.attention={config.model.attention!r}: the fused kernel does not compute model.{key}={spec!r} "
+            "with this position scheme; give 'auto' or 'plain'"
+        )
+    return found

@@ -18,6 +18,7 @@ MODEL_SPECS: dict[str, Registry] = {
     "residual": residuals,
     "norm": norms,
     "mixer": mixers,
+    "encoder_mixer": mixers,
     "cross_mixer": mixers,
     "ffn": ffns,
 }
@@ -42,21 +43,20 @@ def part_problems(config) -> list[str]:
     found = _pattern_problems(config, arch)
     if found:
         return found
-    stacks = {"decoder": True}
-    if config.model.family == "encoder_decoder":
-        stacks["encoder"] = False
-    for stack, causal in stacks.items():
-        for layer in range(arch.parts.period):
-            found += _layer_problems(config, arch.at(layer), stack, causal)
+    for stack in arch.stacks:
+        for layer in range(arch.of(stack).parts.period):
+            found += _layer_problems(config, arch.of(stack).at(layer), stack)
     return list(dict.fromkeys(found))
 
 
 def _pattern_problems(config, arch: Arch) -> list[str]:
-    period, found = arch.parts.period, []
-    for key in ("layers", "encoder_layers"):
-        if config.model[key] % period and (key == "layers" or config.model.family == "encoder_decoder"):
+    found = []
+    for stack in arch.stacks:
+        period, key = arch.of(stack).parts.period, {"decoder": "layers", "encoder": "encoder_layers"}[stack]
+        if arch.depth(stack) % period:
             found.append(
-                f"model.{key}={config.model[key]}: the patterns of layers repeat every {period}; give a multiple of it"
+                f"model.{key}={arch.depth(stack)}: the {stack}'s patterns repeat every {period} layers; "
+                "give a multiple of it"
             )
     specs = arch.parts.distinct("position")
     added = [spec for spec in specs if positions.lookup(spec).embed is not Position.embed]
@@ -68,8 +68,9 @@ def _pattern_problems(config, arch: Arch) -> list[str]:
     return found
 
 
-def _layer_problems(config, arch: Arch, stack: str, causal: bool) -> list[str]:
-    parts = arch.parts
+def _layer_problems(config, arch: Arch, stack: str) -> list[str]:
+    parts, causal = arch.parts, stack == "decoder"
+    own = "mixer" if causal else "encoder_mixer"
     position = positions.build(parts.position, arch=arch, causal=causal)
     mixer = mixers.build(parts.mixer, arch=arch, position=parts.position, causal=causal, crossing=False)
     built = {
@@ -77,20 +78,21 @@ def _layer_problems(config, arch: Arch, stack: str, causal: bool) -> list[str]:
         "ffn": ffns.build(parts.ffn, arch=arch),
         "residual": residuals.build(parts.residual, arch=arch, sublayer="attention", stack=stack),
         "position": position,
-        "mixer": mixer,
+        own: mixer,
     }
-    schemes = {"mixer": position}
-    if stack == "decoder" and config.model.family == "encoder_decoder":
+    schemes = {own: position}
+    if "cross" in arch.sublayers(stack):
         built["cross_mixer"] = mixers.build(parts.cross_mixer, arch=arch, position="none", causal=False, crossing=True)
         schemes["cross_mixer"] = positions.build("none", arch=arch, causal=False)
     found = [f"model.{key}: {problem}" for key, part in built.items() for problem in part.problems()]
     for key, scheme in schemes.items():
-        found += _mixer_problems(config, key, getattr(parts, key), built[key], scheme)
+        spec = parts.cross_mixer if key == "cross_mixer" else parts.mixer
+        found += _mixer_problems(config, key, spec, built[key], scheme)
     unread = position.hooks() - mixer.reads
     if unread:
         found.append(
             f"model.position={parts.position!r} acts through {', '.join(sorted(unread))}, which "
-            f"model.mixer={parts.mixer!r} does not read: give model.position='none', or one that is added to the "
+            f"model.{own}={parts.mixer!r} does not read: give model.position='none', or one that is added to the "
             "embeddings, such as 'sinusoidal'"
         )
     return found
@@ -98,7 +100,7 @@ def _layer_problems(config, arch: Arch, stack: str, causal: bool) -> list[str]:
 
 def _mixer_problems(config, key: str, spec: str, mixer, scheme) -> list[str]:
     found = []
-    place = "self" if key == "mixer" else "cross"
+    place = "cross" if key == "cross_mixer" else "self"
     if place not in mixer.places:
         fit = [name for name in mixers.names() if place in mixers.lookup(name).places]
         found.append(f"model.{key}={spec!r} cannot stand in {place}-attention; give one of {', '.join(fit)}")

@@ -65,6 +65,7 @@ def _model() -> ConfigDict:
     m.position = "rope"  # spec: what tells positions apart
     m.residual = "pre"  # spec: skip connection and placement of the norm, per sublayer
     m.mixer = "mha"  # spec: self-attention or what stands in its place
+    m.encoder_mixer = m.get_oneway_ref("mixer")  # spec: the same in the encoder, where there is one
     m.cross_mixer = "mha"  # spec: how a decoder reads its encoder
     m.ffn = "gelu"  # spec: the feed-forward sublayer
     m.norm = "layernorm"  # spec
@@ -82,6 +83,7 @@ def _model() -> ConfigDict:
 def _data() -> ConfigDict:
     d = ConfigDict()
     d.corpus = "web"  # spec: web, web_kjv, text(path=…), jsonl(…), tsv(…), huggingface(…), copy, reverse, …
+    d.tests = ""  # evaluated at the end, whole: '2x: copy(test=(11, 20)); 4x: …' are the test splits of corpora
     d.view = "text"  # spec: text, pairs (source / target), prompt_answer(loss="answer" | "all")
     d.tokenizer = "byte"  # spec: byte, bpe(vocab=…), word(vocab=…)
     d.length = 128  # L, tokens in a row of the decoder

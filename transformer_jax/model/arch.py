@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from transformer_jax.registry import parse_pattern
 
 # Keys of `Parts` that may differ from layer to layer.
-PATTERNED = ("position", "mixer", "cross_mixer", "ffn")
+PATTERNED = ("position", "mixer", "encoder_mixer", "cross_mixer", "ffn")
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,18 @@ class Parts:
     position: str
     residual: str
     mixer: str
+    encoder_mixer: str
     cross_mixer: str
     ffn: str
     norm: str
     bias: bool  # biases in projections
     tied_embeddings: bool
+
+    def of(self, stack: str) -> "Parts":
+        """Those of 'encoder' or 'decoder': what the other one has of its own is blanked out."""
+        if stack == "encoder":
+            return replace(self, mixer=self.encoder_mixer, encoder_mixer="none", cross_mixer="none")
+        return replace(self, encoder_mixer="none")
 
     @property
     def period(self) -> int:
@@ -70,13 +77,26 @@ class Arch:
     parts: Parts
     execution: Execution
 
+    def of(self, stack: str) -> "Arch":
+        """The architecture as 'encoder' or 'decoder' sees it."""
+        return replace(self, parts=self.parts.of(stack))
+
     def at(self, layer: int) -> "Arch":
         """The architecture as one layer sees it: its own specs in place of patterns."""
-        return self if self.parts.period == 1 else replace(self, parts=self.parts.at(layer))
+        return replace(self, parts=self.parts.at(layer))
 
     def depth(self, stack: str) -> int:
         """The number of layers of 'encoder' or 'decoder'."""
         return {"encoder": self.encoder_layers, "decoder": self.layers}[stack]
+
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        return ("encoder", "decoder") if self.family == "encoder_decoder" else ("decoder",)
+
+    def sublayers(self, stack: str) -> tuple[str, ...]:
+        """The sublayers of each layer of 'encoder' or 'decoder', in order."""
+        crossing = self.family == "encoder_decoder" and stack == "decoder"
+        return ("attention", "cross", "ffn") if crossing else ("attention", "ffn")
 
     @classmethod
     def from_config(cls, config, *, vocab: int, platform: str) -> "Arch":
@@ -97,7 +117,17 @@ class Arch:
             encoder_layers=m.encoder_layers,
             dropout=m.dropout,
             dims=Dims(m.width, m.heads, head_size, m.ffn_size, vocab, rows, length),
-            parts=Parts(m.position, m.residual, m.mixer, m.cross_mixer, m.ffn, m.norm, m.bias, m.tied_embeddings),
+            parts=Parts(
+                m.position,
+                m.residual,
+                m.mixer,
+                m.encoder_mixer,
+                m.cross_mixer,
+                m.ffn,
+                m.norm,
+                m.bias,
+                m.tied_embeddings,
+            ),
             execution=Execution(m.dtype, m.stack, m.remat, resolve_attention(config, platform)),
         )
 

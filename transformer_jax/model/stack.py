@@ -65,7 +65,7 @@ class Stack(nn.Module):
           cache_len: slots of the cache, None for none. All L entries are appended at the shared cursor;
             padding stays a masked hole. That they fit is the caller's care: past the end nothing raises.
         """
-        arch = self.arch
+        arch = self.arch.of(self.stack)
         specs = arch.parts.distinct("position")
         schemes = {
             spec: positions.build(
@@ -90,7 +90,8 @@ class Stack(nn.Module):
         return residual.close(stream)
 
     def _scanned(self):
-        arch, period = self.arch, self.arch.parts.period
+        arch = self.arch.of(self.stack)
+        period = arch.parts.period
         execution = arch.execution
         block = Block
         if execution.remat != "none":
@@ -107,11 +108,11 @@ class Stack(nn.Module):
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         own = () if period == 1 else (block,)
-        return scanned(arch, self.stack, self.causal, self.crossing, *own, name=LAYERS)
+        return scanned(arch if own else arch.at(0), self.stack, self.causal, self.crossing, *own, name=LAYERS)
 
     def _layers(self, train: bool, dropout, heads) -> tuple[Layer, Layer]:
         """The layers' own data, stacked as the scan takes them, and the same for the embedding below them."""
-        depth, period = self.arch.depth(self.stack), self.arch.parts.period
+        depth, period = self.arch.depth(self.stack), self.arch.of(self.stack).parts.period
         index_N = jnp.arange(depth)
         layer_N, below = Layer(index_N, heads=heads, training=train), Layer(jnp.int32(-1), training=train)
         if self.is_initializing() or train:

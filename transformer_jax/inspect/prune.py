@@ -1,0 +1,117 @@
+"""Structural pruning: a smaller model that computes what the masked one did."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from transformer_jax.errors import UserError
+from transformer_jax.inspect.heads import Masks
+from transformer_jax.model.arch import Arch
+from transformer_jax.model.base import LAYERS, SLOT
+from transformer_jax.parallel.rules import is_boxed, unbox
+from transformer_jax.registry import format_spec, parse_spec
+from transformer_jax.train.step import boxed_params
+from transformer_jax.validate import validate
+
+_KEYS = {
+    ("decoder", "attention"): "mixer",
+    ("encoder", "attention"): "encoder_mixer",
+    ("decoder", "cross"): "cross_mixer",
+}
+_HEAD_AXES = ("heads", "kv_heads")
+
+
+def prune(config: ConfigDict, params, masks: Masks, *, vocab: int) -> tuple[ConfigDict, dict]:
+    """(config, params) of the model without the heads that `masks` removes.
+
+    The layers then differ: their specs get `kept=(…)` in a pattern, and a layer without heads gets the mixer
+    'none'. A pruned model can be pruned again.
+
+    Args:
+      params: of `config`'s model, as trained; `vocab`: of its tokenizer.
+
+    Raises:
+      UserError: if a layer's mixer has no heads, or its heads share keys.
+    """
+    old = Arch.from_config(config, vocab=vocab, platform="cpu")
+    pruned = ConfigDict(config.copy_and_resolve_references())
+    pruned.model.head_size = old.dims.head_size
+    kept = {}
+    for stack in old.stacks:
+        for sublayer, mask_NH in masks[stack].items():
+            kept[stack, sublayer] = [tuple(np.flatnonzero(mask_H).tolist()) for mask_H in mask_NH]
+            specs = [_spec(old, stack, sublayer, n, heads) for n, heads in enumerate(kept[stack, sublayer])]
+            pruned.model[_KEYS[stack, sublayer]] = ", ".join(specs)
+    validate(pruned)
+    new = Arch.from_config(pruned, vocab=vocab, platform="cpu")
+
+    axes = jax.tree.map(lambda leaf: leaf.names if is_boxed(leaf) else (), boxed_params(old), is_leaf=is_boxed)
+    small = dict(params)
+    for stack in old.stacks:
+        layers = _unstacked(params[stack][LAYERS], old.of(stack).parts.period)
+        names = _unstacked(axes[stack][LAYERS], old.of(stack).parts.period, depth=len(layers))
+        for n, layer in enumerate(layers):
+            for sublayer in masks[stack]:
+                before, after = _kept(old, stack, sublayer, n), kept[stack, sublayer][n]
+                layer[sublayer] = _cut(layer[sublayer], names[n][sublayer], before, after) if after else {}
+        small[stack] = params[stack] | {LAYERS: _stacked(layers, new.of(stack).parts.period)}
+    shapes, wanted = (jax.tree.map(jnp.shape, tree) for tree in (small, unbox(boxed_params(new))))
+    if shapes != wanted:
+        raise UserError(f"model.mixer={config.model.mixer!r} has parameters between its heads, which cannot be cut")
+    return pruned, small
+
+
+def _spec(arch: Arch, stack: str, sublayer: str, layer: int, heads: tuple[int, ...]) -> str:
+    parts = arch.of(stack).at(layer).parts
+    name, arguments = parse_spec(parts.cross_mixer if sublayer == "cross" else parts.mixer)
+    before = _kept(arch, stack, sublayer, layer)
+    if not set(heads) <= set(before):
+        raise UserError(f"{stack}.{sublayer}, layer {layer}: heads {heads} are asked for, and there are {before}")
+    if not heads:
+        return "none"
+    if heads == before:
+        return format_spec(name, **dict(arguments))
+    return format_spec(name, **dict(arguments) | {"kept": heads})
+
+
+def _kept(arch: Arch, stack: str, sublayer: str, layer: int) -> tuple[int, ...]:
+    """The heads that a layer has now."""
+    parts = arch.of(stack).at(layer).parts
+    name, arguments = parse_spec(parts.cross_mixer if sublayer == "cross" else parts.mixer)
+    if name == "none":
+        return ()
+    return dict(arguments).get("kept") or tuple(range(arch.dims.heads))
+
+
+def _cut(tree, names, before: tuple[int, ...], after: tuple[int, ...]):
+    """A sublayer's parameters with the heads `after` out of `before`."""
+    rows = np.array([before.index(head) for head in after])
+
+    def cut(leaf, axes):
+        for axis, name in enumerate(axes):
+            if name in _HEAD_AXES and leaf.shape[axis] == len(before):  # one key head for all stays as it is
+                leaf = jnp.take(leaf, rows, axis=axis)
+        return leaf
+
+    return jax.tree.map(cut, tree, names)
+
+
+def _unstacked(layers, period: int, depth: int | None = None) -> list[dict]:
+    """A tree per layer, from what the scan over groups of `period` has stacked; axis names lose 'layers'."""
+    slots = [layers] if period == 1 else [layers[f"{SLOT}{slot}"] for slot in range(period)]
+    is_names = depth is not None
+    leaf_of = (lambda leaf, group: leaf[1:]) if is_names else (lambda leaf, group: leaf[group])
+    depth = period * len(jax.tree.leaves(slots[0])[0]) if depth is None else depth
+    is_leaf = (lambda x: isinstance(x, tuple)) if is_names else None
+    return [
+        jax.tree.map(lambda leaf, n=n: leaf_of(leaf, n // period), slots[n % period], is_leaf=is_leaf)
+        for n in range(depth)
+    ]
+
+
+def _stacked(layers: list[dict], period: int) -> dict:
+    """The inverse of `_unstacked`."""
+    layers = [{name: part for name, part in layer.items() if part} for layer in layers]
+    slots = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers[slot::period]) for slot in range(period)]
+    return slots[0] if period == 1 else {f"{SLOT}{slot}": tree for slot, tree in enumerate(slots)}

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 from models import VOCAB, L, M, columns, fresh, join, max_abs, moved, small_batch, with_execution
 from variants import case_arch, case_config, cases
 
@@ -108,10 +109,23 @@ def test_shape_dtype_and_finite(variant):
     assert {leaf.dtype for leaf in jax.tree.leaves(variant.params)} == {jnp.dtype("float32")}
 
 
+# Parameters that a variant leaves without a gradient by what it is.
+UNREACHED = {
+    # A branch that is 0 needs no norm.
+    ("mixer", "none"): ("attention_residual",),
+    ("cross_mixer", "none"): ("cross_residual",),
+    ("ffn", "none"): ("ffn_residual",),
+    ("mixer", "mha(weights='uniform')"): ("query", "key"),
+}
+
+
 def test_gradients_are_finite_and_reach_every_parameter(variant):
+    unread = [part for change in variant.changes.items() for part in UNREACHED.get(change, ())]
     for path, grad in jax.tree_util.tree_leaves_with_path(variant.gradients[0]):
         name = jax.tree_util.keystr(path)
         assert np.isfinite(grad).all(), name
+        if any(f"'{part}'" in name for part in unread):
+            continue
         layers = grad if "layers" in name else grad[None]
         assert (jnp.abs(layers).reshape(len(layers), -1).max(-1) > 0).all(), f"no gradient reaches {name}"
 
@@ -176,6 +190,20 @@ def test_cached_decoding_equals_full_forward(variant):
     assert step._cache_size() <= 3  # prefill, the cache's first layout from it, and its own
 
 
+def test_it_equals_the_numpy_reference(variant):
+    """Float64, in loops, written from the papers by another hand (tests/reference)."""
+    config = case_config(variant.family, variant.changes).model.copy_and_resolve_references().to_dict()
+    second = small_batch(variant.family, rows=ROWS, seed=3)
+    batch = join([variant.plain, second])
+    # The second segment ends early: its last three positions are padding.
+    batch = batch.replace(segments_BL=np.where(np.arange(2 * L) < 2 * L - 3, batch.segments_BL, 0))
+    ours = np.asarray(variant.forward(variant.params, batch))[0]
+    theirs = reference.logits(config, variant.params, batch, row=0, length=2 * L)
+    valid = batch.segments_BL[0] > 0
+    # float32 against float64 on logits of magnitude 10.
+    np.testing.assert_allclose(ours[valid], theirs[valid], atol=5e-5, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_bfloat16_computes_near_float32(variant):
     half = families.build(variant.family, arch=with_execution(variant.arch, dtype="bfloat16"))
@@ -183,7 +211,9 @@ def test_bfloat16_computes_near_float32(variant):
     assert logits.dtype == jnp.float32
     # 8 bits of mantissa over some ten roundings on the residual stream.
     scale = float(jnp.abs(variant.logits).max())
-    assert 0 < max_abs(logits[:, :L], variant.logits[:, :L]) < 0.1 * scale
+    difference = jnp.abs(logits[:, :L] - variant.logits[:, :L])
+    # All but a few positions: rounding may send a token to another expert where two are nearly as likely.
+    assert 0 < float(jnp.quantile(difference, 0.95)) < 0.1 * scale
 
 
 @pytest.mark.slow

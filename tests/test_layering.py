@@ -6,15 +6,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "transformer_jax"
-AXES = ("position", "residual", "mixer", "ffn", "norm")
-SHARED = {"transformer_jax.registry", "transformer_jax.shapes", "transformer_jax.model.base"}
-SHARED |= {"transformer_jax.model.attend", *(f"transformer_jax.model.{axis}" for axis in AXES)}
+AXES = ("position", "residual", "mixer", "weighting", "ffn", "norm")
+SHARED = {f"transformer_jax.{name}" for name in ("registry", "shapes", "errors", "model.base", "model.attend")}
+SHARED |= {"transformer_jax.model.recurrence", *(f"transformer_jax.model.{axis}" for axis in AXES)}
 FILES = [path for axis in AXES for path in sorted((ROOT / "model" / axis).glob("*.py"))]
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.stem not in ("__init__", "base")], ids=lambda p: p.stem)
+def is_variant(path: Path) -> bool:
+    return "s.register(" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if is_variant(path)], ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
 def test_a_variant_imports_no_sibling(path):
-    own = {f"transformer_jax.model.{path.parent.name}.base"}
+    """Only what registers nothing: the base, and the forms that several share."""
+    shared = [other for other in FILES if other.parent == path.parent and not is_variant(other)]
+    own = {f"transformer_jax.model.{path.parent.name}.{other.stem}" for other in shared}
     imports = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
     assert {module for module in imports if module.startswith("transformer_jax")} <= SHARED | own
 

@@ -48,7 +48,7 @@ def train(args, overrides) -> int:
     workdir = args.workdir or Path("runs") / f"{_name(args.config)}-{config_lib.fingerprint(config)[:8]}"
     result = run(config, workdir)
     for name, value in sorted(result["metrics"].items()):
-        print(f"{name:24} {value:.4f}")
+        print(f"{name:24} {'not applicable' if value is None else format(value, '.4f')}")
     print(
         f"{result['status']} at step {result['step']}: {result['parameters']:,} parameters, "
         f"{result['tokens_per_second'] or math.nan:,.0f} tokens/s; {workdir}"
@@ -116,11 +116,47 @@ def study_report(args, overrides) -> None:
     print(f"\nreport: {report.directory / 'report' / 'index.html'}")
 
 
-def variants(args, overrides) -> None:
-    """Prints what can be switched."""
-    from transformer_jax.catalogue import catalogue
+def inspect_heads(args, overrides) -> None:
+    """Ranks the heads of a trained run, and shows the loss as they are removed."""
+    from transformer_jax.inspect.picture import draw
+    from transformer_jax.inspect.run import inspect_heads as look
 
-    print(json.dumps(catalogue(), indent=1) if args.json else _catalogue_text(catalogue()))
+    report = look(args.workdir, split=args.split, batches=args.batches)
+    print(f"{'head':24}{'importance':>12}{'loss without it':>18}")
+    for head in reversed(report.order("importance")):
+        print(f"{head!s:24}{report.importance[head]:12.4f}{report.leave_one_out[head]:+18.4f}")
+    print(f"\n{'heads left':24}" + "".join(f"{name:>16}" for name in report.curves))
+    total = len(report.importance)
+    for removed in range(total + 1):
+        means = [sum(curve[removed] for curve in several) / len(several) for several in report.curves.values()]
+        print(f"{total - removed:<24}" + "".join(f"{mean:16.4f}" for mean in means))
+    draw(report, args.workdir / "heads.png", f"{report.examples} rows of the split {report.split}")
+    print(f"\npicture: {args.workdir / 'heads.png'}")
+
+
+def inspect_prune(args, overrides) -> None:
+    """Makes a run directory with a smaller model, the heads that matter least taken out."""
+    from transformer_jax.inspect.run import prune_run
+
+    told = prune_run(args.workdir, args.out, keep=args.keep, by=args.by, split=args.split, batches=args.batches)
+    before, after = told["parameters"]
+    print(f"{told['kept']} of {told['heads']} heads kept: {before:,} -> {after:,} parameters")
+    print(f"largest difference to the masked model's logits: {told['difference']:.1e}; {args.out}")
+
+
+def variants(args, overrides) -> None:
+    """Prints what can be switched: equation, paper, parameters, cost, what it works with."""
+    import dataclasses
+
+    from transformer_jax.catalogue import as_markdown, as_text, catalogue
+
+    entries = catalogue(args.axis)
+    if args.write is not None:
+        args.write.write_text(as_markdown(entries))
+    elif args.json:
+        print(json.dumps({key: [dataclasses.asdict(e) for e in found] for key, found in entries.items()}, indent=1))
+    else:
+        print(as_text(entries))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -166,7 +202,21 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("report", study_report, studies)
     sub.add_argument("directory", type=Path, help="of the study")
 
+    inspect = commands.add_parser("inspect", help="Looks into a trained model.", allow_abbrev=False)
+    inspections = inspect.add_subparsers(required=True, metavar="COMMAND")
+    heads = command("heads", inspect_heads, inspections)
+    prune = command("prune", inspect_prune, inspections)
+    for sub in (heads, prune):
+        sub.add_argument("--workdir", type=Path, required=True, help="of a trained run")
+        sub.add_argument("--split", choices=("train", "valid", "test"), default="valid")
+        sub.add_argument("--batches", type=int, default=16, help="of the split at most; 0 is all (16)")
+    prune.add_argument("--out", type=Path, required=True, help="a new directory")
+    prune.add_argument("--keep", type=int, required=True, help="how many heads, of all layers together")
+    prune.add_argument("--by", choices=("importance", "leave_one_out"), default="importance")
+
     sub = command("variants", variants)
+    sub.add_argument("axis", nargs="?", help="only this place of a spec, such as position or mixer")
+    sub.add_argument("--write", type=Path, metavar="FILE.md", help="writes docs/variants.md instead")
     sub.add_argument("--json", action="store_true")
     return parser
 
@@ -174,15 +224,6 @@ def _parser() -> argparse.ArgumentParser:
 def _name(location: str) -> str:
     path, _, mode = location.partition(":")
     return Path(path).stem + (f"-{mode}" if mode else "")
-
-
-def _catalogue_text(axes: dict[str, list[dict]]) -> str:
-    lines = []
-    for axis, entries in axes.items():
-        lines.append(f"\n{axis}")
-        width = max(len(entry["spec"]) for entry in entries)
-        lines += [f"  {entry['spec']:{width}}  {entry['line']}" for entry in entries]
-    return "\n".join(lines).lstrip("\n")
 
 
 if __name__ == "__main__":

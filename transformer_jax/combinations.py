@@ -1,8 +1,11 @@
 """Which variants can stand together: every reason why a model section cannot be built as it is written."""
 
+import jax
+
 from transformer_jax.errors import UserError
 from transformer_jax.model.arch import PATTERNED, Arch
 from transformer_jax.model.ffn import ffns
+from transformer_jax.model.heads import parse_mask
 from transformer_jax.model.mixer import mixers
 from transformer_jax.model.mixer.attention import Attention
 from transformer_jax.model.norm import norms
@@ -46,6 +49,10 @@ def part_problems(config) -> list[str]:
     for stack in arch.stacks:
         for layer in range(arch.of(stack).parts.period):
             found += _layer_problems(config, arch.of(stack).at(layer), stack)
+    try:
+        parse_mask(config.model.head_mask, arch)
+    except UserError as error:
+        found.append(f"model.head_mask: {error}")
     return list(dict.fromkeys(found))
 
 
@@ -65,6 +72,12 @@ def _pattern_problems(config, arch: Arch) -> list[str]:
             f"model.position={config.model.position!r}: {added[0]!r} is added to the embeddings, below all layers, "
             "and cannot differ from layer to layer"
         )
+    for stack in arch.stacks:
+        for spec in arch.of(stack).parts.distinct("mixer"):
+            try:
+                mixers.lookup(spec).open(arch.of(stack), jax.ShapeDtypeStruct((1, 1, arch.dims.width), "float32"))
+            except UserError as error:
+                found.append(str(error))
     return found
 
 
@@ -88,6 +101,8 @@ def _layer_problems(config, arch: Arch, stack: str) -> list[str]:
     for key, scheme in schemes.items():
         spec = parts.cross_mixer if key == "cross_mixer" else parts.mixer
         found += _mixer_problems(config, key, spec, built[key], scheme)
+    if any(line.startswith(f"model.{own}") for line in found):
+        return found  # what it makes of positions is not the question then
     unread = position.hooks() - mixer.reads
     if unread:
         found.append(
@@ -101,7 +116,7 @@ def _layer_problems(config, arch: Arch, stack: str) -> list[str]:
 def _mixer_problems(config, key: str, spec: str, mixer, scheme) -> list[str]:
     found = []
     place = "cross" if key == "cross_mixer" else "self"
-    if place not in mixer.places:
+    if place not in mixer.places and not mixer.problems():
         fit = [name for name in mixers.names() if place in mixers.lookup(name).places]
         found.append(f"model.{key}={spec!r} cannot stand in {place}-attention; give one of {', '.join(fit)}")
     if config.model.attention in ("xla", "cudnn") and isinstance(mixer, Attention) and not mixer.fuses(scheme):

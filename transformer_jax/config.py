@@ -67,6 +67,7 @@ def _model() -> ConfigDict:
     m.mixer = "mha"  # spec: self-attention or what stands in its place
     m.encoder_mixer = m.get_oneway_ref("mixer")  # spec: the same in the encoder, where there is one
     m.cross_mixer = "mha"  # spec: how a decoder reads its encoder
+    m.head_mask = ""  # heads removed, as data: 'decoder.attention 0.1, …' (layer.head); 'all' keeps all, as a mask
     m.ffn = "gelu"  # spec: the feed-forward sublayer
     m.norm = "layernorm"  # spec
     m.bias = False  # biases in the projections of mixers and feed-forwards

@@ -18,6 +18,7 @@ class Loss:
       correct: how many targets were the most likely token.
       tokens: the sum of the weights.
       bytes: how many bytes of text the weighted targets stand for.
+      exact, examples: as `exact_matches` counts them; None in training, which does not count them.
     """
 
     total: Array
@@ -25,6 +26,8 @@ class Loss:
     correct: Array
     tokens: Array
     bytes: Array
+    exact: Array | None = None
+    examples: Array | None = None
 
     def __add__(self, other: "Loss") -> "Loss":
         return jax.tree.map(jnp.add, self, other)
@@ -58,3 +61,25 @@ def cross_entropy(
         tokens=jnp.sum(weights_BL),
         bytes=jnp.sum(weights_BL * batch.bytes_BL),
     )
+
+
+@checked
+def exact_matches(logits_BLV: Float[Array, "B L V"], batch: Batch) -> tuple[Array, Array]:
+    """(exact, examples): in how many examples every weighted target is the most likely token, and of how many.
+
+    The model is fed the right targets up to each one. This counts what greedy decoding would get exactly
+    right: up to its first miss, decoding feeds the model the same tokens, and after it the answer is wrong.
+    An example is a segment of a row, so that examples that share a row count one by one; one without a
+    weighted target is none.
+    """
+    counts_BL = batch.weights_BL > 0
+    miss_BL = counts_BL & (jnp.argmax(logits_BLV, -1) != batch.targets_BL)
+    rows, length = counts_BL.shape
+    row_B1 = jnp.arange(rows)[:, None]
+
+    def per_segment(flag_BL):
+        return jnp.zeros((rows, length + 1), jnp.int32).at[row_B1, batch.segments_BL].add(flag_BL)
+
+    asked_BS = per_segment(counts_BL) > 0
+    exact_BS = asked_BS & (per_segment(miss_BL) == 0)
+    return jnp.sum(exact_BS, dtype=jnp.float32), jnp.sum(asked_BS, dtype=jnp.float32)

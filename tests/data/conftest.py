@@ -6,6 +6,7 @@ import pytest
 
 _DEFAULTS = dict(
     corpus="toy",
+    tests="",
     view="prompt_answer",
     tokenizer="byte",
     length=64,

@@ -7,20 +7,13 @@ import pytest
 from models import FAMILIES, VOCAB, L, init, small_arch, small_batch, small_config
 
 from transformer_jax.errors import UserError
-from transformer_jax.inspect.heads import (
-    Head,
-    heads_in,
-    importance,
-    leave_one_out,
-    losses,
-    present,
-    removal_curve,
-    without,
-)
+from transformer_jax.inspect.heads import importance, leave_one_out, losses, removal_curve
 from transformer_jax.inspect.prune import prune
 from transformer_jax.model.arch import Arch
+from transformer_jax.model.heads import Head, heads_in, parse_mask, present, without
 from transformer_jax.model.transformer import families
 from transformer_jax.objective import cross_entropy
+from transformer_jax.validate import problems
 
 
 def on_device(batch):
@@ -40,6 +33,18 @@ def test_an_unknown_head_is_refused():
     everything = present(small_arch())
     with pytest.raises(UserError, match=r"no head decoder\.attention 2\.0: give one of decoder\.attention 0\.0"):
         without(everything, [Head("decoder", "attention", 2, 0)])
+
+
+def test_masks_are_read_from_a_config_key():
+    arch = small_arch(family="encoder_decoder")
+    assert parse_mask("", arch) is None
+    assert len(heads_in(parse_mask("all", arch))) == 2 * 4 * 3
+    left = heads_in(parse_mask("decoder.cross 1.3, encoder.attention 0.0", arch))
+    assert len(left) == 22 and not {Head("decoder", "cross", 1, 3), Head("encoder", "attention", 0, 0)} & set(left)
+    for bad in ("decoder.attention", "decoder 0.1", "decoder.attention 0.x"):
+        with pytest.raises(UserError, match=r"decoder\.attention 0\.3"):
+            parse_mask(bad, arch)
+    assert problems(small_config(head_mask="decoder.attention 0.9"))[0].startswith("model.head_mask: there is no head")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

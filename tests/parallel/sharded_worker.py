@@ -37,7 +37,8 @@ def main(cases: list[dict]) -> None:
     assert len(devices) == 8
     for case in cases:
         result = {}
-        for name, mesh in (("one", {"data": 1}), ("eight", {"data": 2, "fsdp": 2, "tensor": 2})):
+        eight = case.get("mesh", {"data": 2, "fsdp": 2, "tensor": 2})
+        for name, mesh in (("one", {"data": 1}), ("eight", eight)):
             config = small_config(**case["model"])
             config.data.batch_size = 8
             for key, value in case.get("other", {}).items():

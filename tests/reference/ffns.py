@@ -70,7 +70,9 @@ def moe(args, p, x, arch, real):
         probabilities = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
         best = sorted(range(experts), key=lambda e, q=probabilities: -q[e])[:top]
         chosen.append(best)
-        weights.append([probabilities[e] / sum(probabilities[b] for b in best) for e in best])
+        # A single choice keeps its probability (Fedus et al. 2021, eq. 2).
+        total = 1.0 if top == 1 else sum(probabilities[b] for b in best)
+        weights.append([probabilities[e] / total for e in best])
     y, taken = np.zeros_like(x), [0] * experts
     for choice in range(top):
         for i, v in enumerate(x):

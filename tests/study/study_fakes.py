@@ -31,10 +31,16 @@ class FakeTrainer:
     Args:
       effects: number of heads -> what it adds to the metric.
       broken: (heads, seed) -> an exception to raise, or 'diverged'.
+      inapplicable: number of heads -> why '4x/exact_match' does not apply to it.
     """
 
-    def __init__(self, effects: dict[int, float] | None = None, broken: dict | None = None):
-        self.effects, self.broken = effects or {}, broken or {}
+    def __init__(
+        self,
+        effects: dict[int, float] | None = None,
+        broken: dict | None = None,
+        inapplicable: dict[int, str] | None = None,
+    ):
+        self.effects, self.broken, self.inapplicable = effects or {}, broken or {}, inapplicable or {}
         self.calls: list[tuple[int, int]] = []
 
     def __call__(self, trial: config.ConfigDict, workdir: Path) -> dict:
@@ -52,6 +58,8 @@ class FakeTrainer:
                 file.write(json.dumps({"step": step, METRIC: value + 1 / step}) + "\n")
             file.write('{"step": 30, "torn')
         diverged = trouble == "diverged"
+        reason = self.inapplicable.get(trial.model.heads)
+        metrics = {METRIC: value, "valid/loss": value * 0.69, "4x/exact_match": None if reason else 1 / value}
         result = {
             "status": "diverged" if diverged else "finished",
             "step": 30,
@@ -60,7 +68,8 @@ class FakeTrainer:
             "seconds": 1.0,
             "flops_per_token": 6000.0,
             "skipped": 0,
-            "metrics": {} if diverged else {METRIC: value, "valid/loss": value * 0.69},
+            "metrics": {} if diverged else metrics,
+            "not_applicable": {"4x": reason} if reason else {},
         }
         (workdir / "result.json").write_text(json.dumps(result))
         (workdir / "manifest.json").write_text(json.dumps({"versions": {"jax": "0.10.2"}, "devices": ["cpu"]}))

@@ -8,7 +8,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from transformer_jax.errors import UserError
-from transformer_jax.study.stats import compare, describe, detectable_effect
+from transformer_jax.study.stats import Measured, compare, compare_all, describe, detectable_effect
 
 
 @pytest.fixture
@@ -105,6 +105,30 @@ def test_what_cannot_be_tested_says_why_and_does_not_count_in_the_correction():
     assert shifted.difference.mean == pytest.approx(0.1)
     assert (gone.verdict, gone.reason, gone.difference) == ("not tested", "no run gave a value", None)
     assert worse.verdict == "worse" and worse.p_corrected == pytest.approx(2 * worse.difference.p)
+
+
+def test_holm_runs_over_all_metrics_and_leaves_out_what_does_not_apply():
+    rng = np.random.default_rng(4)
+    first, second = draw(rng, 3, 5, effect=0.2), draw(rng, 4, 5, effect=0.2)
+    second["v3"] = dict.fromkeys(second["v3"])
+    found = compare_all([Measured(first), Measured(second, "max", {"v3": "too long"})], "v0")
+    assert [[c.variant for c in each] for each in found] == [["v1", "v2"], ["v1", "v2", "v3"]]
+    alone = [*compare(first, "v0"), *compare({k: second[k] for k in ("v0", "v1", "v2")}, "v0")]
+    together = [*found[0], *found[1][:2]]
+    holm = multipletests([c.difference.p for c in alone], method="holm")[1]
+    np.testing.assert_allclose([c.p_corrected for c in together], holm)
+    assert together[0].detectable == pytest.approx(together[0].difference.sd * detectable_effect(5, 0.05 / 4))
+    last = found[1][2]
+    assert (last.verdict, last.reason, last.difference) == ("not applicable", "too long", None)
+    assert math.isnan(last.p_corrected)
+
+
+def test_one_run_without_the_metric_is_enough_not_to_compare():
+    values = {"a": seeds([1, 2, 3]), "b": seeds([1.5, 2.1, 3.3])}
+    ((b,),) = compare_all([Measured(values, "min", {"b": "too long"})], "a")
+    assert b.verdict == "not applicable" and b.difference is None
+    with pytest.raises(UserError, match="does not apply to baseline='a': too long"):
+        compare_all([Measured(values, "min", {"a": "too long"})], "a")
 
 
 def test_describe():

@@ -1,4 +1,5 @@
 import csv
+import html
 import re
 import sys
 from html.parser import HTMLParser
@@ -128,6 +129,36 @@ def test_higher_is_better_turns_the_verdict(tmp_path):
     made = study(goal=Goal(METRIC, "max"))
     report = finished(tmp_path, made, FakeTrainer({1: 0.5}))
     assert report.rows[1].verdict == "better" and "higher is better" in terminal_table(report)
+
+
+def test_secondary_metrics_have_tables_of_their_own_and_say_what_does_not_apply(tmp_path):
+    made = study(also=(Goal("4x/exact_match", "max"), Goal("valid/loss", "min")))
+    reason = "model.position='learned' is undefined from position 32 on, and 4x needs 72"
+    report = finished(tmp_path, made, FakeTrainer({1: 0.5}, inapplicable={2: reason}))
+    assert [goal.metric for goal in report.goals] == [METRIC, "4x/exact_match", "valid/loss"]
+    verdicts = [[row.verdict for row in goal.rows] for goal in report.goals]
+    assert verdicts[0][1] == "worse" and verdicts[1][1:] == ["worse", "not applicable"]
+    assert report.tests == 5
+    shown = (terminal_table(report), read(report, "report.md"), read(report, "index.html"))
+    for text in map(html.unescape, shown):
+        assert reason in text and "1 not applicable" in text
+        assert "Holm's method over all 5 tests" in text and "(4x/exact_match, valid/loss)" in text
+        assert text.count("4x exact match, mean ± sd") == 1 and text.count("bits per byte, mean ± sd") == 1
+        assert text.count(", mean ± sd") == 3
+    rows = list(csv.DictReader(read(report, "comparisons.csv").splitlines()))
+    assert [r["metric"] for r in rows[::3]] == [METRIC, "4x/exact_match", "valid/loss"]
+    assert (rows[5]["verdict"], rows[5]["note"], rows[5]["p_holm"]) == ("not applicable", reason, "")
+    runs = list(csv.DictReader(read(report, "results.csv").splitlines()))
+    assert [r["4x/exact_match"] == "" for r in runs[:3]] == [False, False, True] and runs[2]["problem"] == reason
+
+
+def test_a_primary_metric_that_is_measured_once_and_does_not_apply_to_all_is_reported(tmp_path):
+    made = study(goal=Goal("4x/exact_match", "max"))
+    report = finished(tmp_path, made, FakeTrainer({1: 0.5}, inapplicable={2: "too long"}))
+    assert [row.verdict for row in report.rows] == ["baseline", "worse", "not applicable"]
+    assert "4x exact match is not applicable to heads=2: too long." in read(report, "report.md")
+    assert "seed 0, finished: too long" in read(report, "index.html")
+    assert not (tmp_path / "report" / "curve.png").exists()
 
 
 def test_an_unfinished_study_is_reported_as_such_and_an_amended_one_too(tmp_path):

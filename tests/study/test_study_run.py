@@ -76,6 +76,40 @@ def test_a_metric_that_is_not_measured_stops_the_study_at_the_first_run(tmp_path
     assert len(trainer.calls) == 1
 
 
+def test_secondary_metrics_must_be_measured_too(tmp_path):
+    trainer = FakeTrainer()
+    with pytest.raises(UserError, match="metric='3x/loss' was not measured"):
+        run(study(also=(Goal("3x/loss"),)), tmp_path, trainer)
+    assert len(trainer.calls) == 1
+
+
+def test_a_metric_that_does_not_apply_is_no_failure_but_to_the_baseline(tmp_path, capsys):
+    asked = {"goal": Goal("4x/exact_match", "max"), "also": (Goal(METRIC, "min"),)}
+    trainer = FakeTrainer(inapplicable={1: "undefined from position 32 on"})
+    summary = run(study(**asked), tmp_path / "a", trainer)
+    assert summary.count("finished") == 9 and not summary.failed
+    told = capsys.readouterr().out
+    assert "heads=1, seed 0: 4x/exact_match not applicable: undefined from position 32 on" in told
+    assert run(study(**asked), tmp_path / "a", trainer).skipped == 9
+    trainer = FakeTrainer(inapplicable={4: "undefined from position 32 on"})
+    with pytest.raises(UserError, match=r"does not apply to the baseline 'heads=4' \(undefined from position 32 on\)"):
+        run(study(**asked), tmp_path / "b", trainer)
+    assert len(trainer.calls) == 1
+
+
+def test_a_declaration_from_before_secondary_metrics_is_read(tmp_path):
+    run(study(), tmp_path, FakeTrainer())
+    path = tmp_path / "study.json"
+    old = json.loads(path.read_text()) | {"format": 1}
+    del old["also"]
+    path.write_text(json.dumps(old))
+    assert Store(tmp_path).declaration()["also"] == []
+    assert run(study(), tmp_path, FakeTrainer()).skipped == 9
+    path.write_text(json.dumps(old | {"format": 3}))
+    with pytest.raises(UserError, match="format 3; this version reads 1 and 2"):
+        Store(tmp_path).declaration()
+
+
 def test_the_declaration_comes_first_and_stands(tmp_path):
     seen = []
 
@@ -89,6 +123,7 @@ def test_the_declaration_comes_first_and_stands(tmp_path):
         ({"goal": Goal("valid/loss", "min")}, "metric: 'valid/bits_per_byte' -> 'valid/loss'"),
         ({"goal": Goal(METRIC, "max")}, "direction: 'min' -> 'max'"),
         ({"goal": Goal(METRIC, "min", 0.1)}, "alpha: 0.05 -> 0.1"),
+        ({"also": (Goal("4x/exact_match", "max"),)}, r"also: \[\] -> .*4x/exact_match"),
         ({"baseline": "heads=1"}, "baseline: 'heads=4' -> 'heads=1'"),
         ({"grid": param("model.heads", [4, 1])}, "variant 'heads=2': taken away"),
         ({"seeds": 2}, r"seeds: \[0, 1, 2\] -> \[0, 1\]"),

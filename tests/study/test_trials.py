@@ -61,6 +61,8 @@ def test_bad_grids_are_refused(grid, message):
         ({"grid": chain(point(""), point("x", {"seed": 3})), "baseline": "x"}, "no label"),
         ({"grid": chain(point("y"), point("x", {"seed": 3})), "baseline": "x"}, "sets seed"),
         ({"question": " "}, "give both"),
+        ({"also": (Goal("valid/bits_per_byte"),)}, "'valid/bits_per_byte' is a goal already"),
+        ({"also": (Goal("4x/exact_match", "max", 0.1),)}, "one alpha holds for all"),
     ],
 )
 def test_bad_studies_are_refused(changes, message):

@@ -1,14 +1,15 @@
 """`load`: a config's data section -> `Data`, which gives batches, reports and identities."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import grain
 import numpy as np
 
 from transformer_jax.batch import Batch
+from transformer_jax.data import named_tests
 from transformer_jax.data.corpora.base import SPLITS, Corpus, Example, corpora
 from transformer_jax.data.prepared import Layout, corpus_of, encoded, rows_of, tokenizer_of
 from transformer_jax.data.rows import Rows
@@ -21,13 +22,14 @@ _LOG = logging.getLogger(__name__)
 _SIZES = {"length": 1, "source_length": 1, "batch_size": 1, "workers": 0}  # and the least that each may be
 
 
-def load(data_config, seed: int) -> "Data":
-    """Reads the corpus, fits the tokenizer and lays out the train split, or takes them from an earlier call.
+def load(data_config, seed: int, *, context: int = 1) -> "Data":
+    """Reads the corpora, fits the tokenizer and lays out train and `tests`, or takes them from an earlier call.
 
     Args:
-      data_config: anything with the attributes corpus, view, tokenizer, length, source_length, batch_size,
-        packed and workers, as in `config.base().data`.
+      data_config: anything with the attributes corpus, tests, view, tokenizer, length, source_length,
+        batch_size, packed and workers, as in `config.base().data`.
       seed: decides the order of the training rows.
+      context: what divides the length of a row on the mesh; the rows of `tests` are made multiples of it.
 
     Raises:
       UserError: naming everything in `data_config` that is wrong, or what is wrong with the corpus.
@@ -46,7 +48,9 @@ def load(data_config, seed: int) -> "Data":
         packed=data_config.packed,
         stamp=corpora.build(data_config.corpus).stamp(),
     )
-    data = Data(layout, data_config.batch_size, data_config.workers, seed)
+    run = (data_config.batch_size, data_config.workers, seed)
+    tests = named_tests.layouts(data_config.tests, layout, context)
+    data = Data(layout, *run, {name: Data(each, *run) for name, each in tests.items()})
     dropped, total = data.rows("train").dropped, len(data.examples("train"))
     if dropped:
         _LOG.warning("%d of %d training examples are too long for a row and are left out", dropped, total)
@@ -70,6 +74,7 @@ def problems(data_config) -> list[str]:
             f"data.view={data_config.view!r} takes {built['view'].kind}, but "
             f"data.corpus={data_config.corpus!r} gives {kind}; views that fit: {fit}"
         )
+    found += named_tests.problems(data_config.tests, built["corpus"].kind if "corpus" in built else None)
     for key, least in _SIZES.items():
         value = getattr(data_config, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -86,12 +91,14 @@ class Data:
       batch_size: B, rows in the global batch.
       workers: processes that prepare batches; 0 uses one thread.
       seed: decides the order of the training rows.
+      tests: the sets of `data.tests` by name; the split 'test' of each is what is meant.
     """
 
     layout: Layout
     batch_size: int
     workers: int
     seed: int
+    tests: Mapping[str, "Data"] = field(default_factory=dict)
 
     @property
     def corpus(self) -> Corpus:
@@ -120,29 +127,32 @@ class Data:
 
     @cached_property
     def report(self) -> dict[str, object]:
-        """JSON-ready counts: examples, tokens, bytes, rows, fill and dropped of each split; notes."""
-        per_split = {}
-        for split in SPLITS:
-            sides = encoded(self.layout, split)
-            per_split[split] = {
-                "examples": len(sides[0].sizes_E),
-                "tokens": sum(len(side.ids_T) for side in sides),
-                "bytes": sum(int(side.bytes_T.sum(dtype=np.int64)) for side in sides),
-                **self._rows_report(split),
-            }
-        return {"vocab_size": self.vocab_size, **per_split, "notes": self.corpus.splits.notes}
+        """JSON-ready counts: examples, tokens, bytes, rows, fill and dropped of each split and test set; notes."""
+        per_split = {split: self._counts(split) for split in SPLITS}
+        tests = {
+            name: {"corpus": test.layout.corpus, "length": test.layout.length, **test._counts("test")}
+            for name, test in self.tests.items()
+        }
+        return {"vocab_size": self.vocab_size, **per_split, "tests": tests, "notes": self.corpus.splits.notes}
 
-    def _rows_report(self, split: str) -> dict[str, object]:
-        """Counts of the rows, or why there are none: a run that never reads its test split may do without it."""
+    def _counts(self, split: str) -> dict[str, object]:
+        sides = encoded(self.layout, split)
         try:
-            return self.rows(split).report()
-        except UserError as error:
-            return {"problem": str(error)}
+            rows = self.rows(split).report()
+        except UserError as error:  # a run that never reads its test split may do without it
+            rows = {"problem": str(error)}
+        return {
+            "examples": len(sides[0].sizes_E),
+            "tokens": sum(len(side.ids_T) for side in sides),
+            "bytes": sum(int(side.bytes_T.sum(dtype=np.int64)) for side in sides),
+            **rows,
+        }
 
     @cached_property
     def identity(self) -> dict[str, str]:
         """Hashes of the content: equal data gives equal identities on every machine."""
-        return {"corpus_sha256": self.corpus.sha256, "tokenizer_sha256": self.tokenizer.sha256}
+        own = {"corpus_sha256": self.corpus.sha256, "tokenizer_sha256": self.tokenizer.sha256}
+        return own | {f"tests.{name}_sha256": test.corpus.sha256 for name, test in self.tests.items()}
 
     def train_iterator(self, process_index: int = 0, process_count: int = 1) -> grain.DatasetIterator:
         """Endless training batches: this process's rows of each global batch, numpy.

@@ -20,6 +20,7 @@ class Layout:
       length, source_length: L and M.
       packed: several documents or examples share a row.
       stamp: of the corpus, so that a file that has changed is read again.
+      fitted_on: spec and stamp of the corpus whose train split the tokenizer is fitted to; None is this one.
     """
 
     corpus: str
@@ -29,6 +30,7 @@ class Layout:
     source_length: int
     packed: bool
     stamp: Hashable = None
+    fitted_on: tuple[str, Hashable] | None = None
 
 
 def corpus_of(layout: Layout) -> Corpus:
@@ -37,13 +39,14 @@ def corpus_of(layout: Layout) -> Corpus:
 
 
 def tokenizer_of(layout: Layout) -> Tokenizer:
-    """The tokenizer, fitted to the train split."""
-    return _tokenizer(layout.tokenizer, layout.corpus, layout.stamp)
+    """The tokenizer, fitted to a train split."""
+    return _tokenizer(layout.tokenizer, *(layout.fitted_on or (layout.corpus, layout.stamp)))
 
 
 def encoded(layout: Layout, split: str) -> tuple[Encoded, ...]:
     """(documents,) or (sources, targets) of a split."""
-    return _encoded(layout.tokenizer, layout.corpus, layout.stamp, split)
+    fitted_on = layout.fitted_on or (layout.corpus, layout.stamp)
+    return _encoded(layout.tokenizer, fitted_on, layout.corpus, layout.stamp, split)
 
 
 # The caches hold a few data sets only: a study varies the model far more often than its data.
@@ -75,8 +78,10 @@ def _tokenizer(spec: str, corpus: str, stamp: Hashable) -> Tokenizer:
 
 
 @lru_cache(maxsize=12)
-def _encoded(tokenizer: str, corpus: str, stamp: Hashable, split: str) -> tuple[Encoded, ...]:
-    content, fitted = _corpus(corpus, stamp), _tokenizer(tokenizer, corpus, stamp)
+def _encoded(
+    tokenizer: str, fitted_on: tuple[str, Hashable], corpus: str, stamp: Hashable, split: str
+) -> tuple[Encoded, ...]:
+    content, fitted = _corpus(corpus, stamp), _tokenizer(tokenizer, *fitted_on)
     texts = content.texts(split)
     sides = (texts,) if content.kind == "documents" else (texts[::2], texts[1::2])
     return tuple(Encoded.of(fitted.encode_many(side)) for side in sides)

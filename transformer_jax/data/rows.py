@@ -63,6 +63,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.fields["tokens"])
 
+    @property
+    def positions(self) -> int:
+        """How many positions the longest piece of either side takes."""
+        sides = [self.fields[name] for name in ("positions", "source_positions") if name in self.fields]
+        return 1 + max(int(positions.max()) for positions in sides)
+
     def take(self, index_B: np.ndarray) -> dict[str, np.ndarray]:
         """The rows `index_B` as the arrays of a `Batch`, by name; a row with index -1 is all padding."""
         index_B = np.asarray(index_B)

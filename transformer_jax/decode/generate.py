@@ -12,7 +12,7 @@ from transformer_jax.model.transformer import families
 
 
 @partial(jax.jit, static_argnames=("arch", "sampling", "max_new", "eos"))
-def generate(arch: Arch, params, prompt: Batch, key, *, sampling: Sampling, max_new: int, eos: int):
+def generate(arch: Arch, params, prompt: Batch, key, *, sampling: Sampling, max_new: int, eos: int, heads=None):
     """Continues each row of `prompt`.
 
     One prefill over the right-padded prompts, then single steps until every row has written `eos` or
@@ -29,7 +29,7 @@ def generate(arch: Arch, params, prompt: Batch, key, *, sampling: Sampling, max_
     B, L = prompt.tokens_BL.shape
     length_B = (prompt.segments_BL > 0).sum(-1)
     # The last token written is never read again, so it needs no slot.
-    apply = partial(model.apply, mutable=["cache"], cache_len=L + max_new - 1)
+    apply = partial(model.apply, mutable=["cache"], heads=heads, cache_len=L + max_new - 1)
     logits_BLV, cache = apply({"params": params}, prompt)
     logits_BV = jnp.take_along_axis(logits_BLV, length_B[:, None, None] - 1, axis=1)[:, 0]
     first_B = next_token(logits_BV, jax.random.fold_in(key, 0), sampling)

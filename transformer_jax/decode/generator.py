@@ -16,10 +16,11 @@ from transformer_jax.decode.generate import generate
 from transformer_jax.decode.sampling import Sampling
 from transformer_jax.errors import UserError
 from transformer_jax.model.arch import Arch
-from transformer_jax.model.position import positions
+from transformer_jax.model.heads import parse_mask
 from transformer_jax.parallel.mesh import AXES, make_mesh
 from transformer_jax.train import rundir
 from transformer_jax.train.checkpoint import restore_newest
+from transformer_jax.train.evaluation import position_limit
 from transformer_jax.train.loop import compiled_program
 from transformer_jax.train.step import Program
 
@@ -33,6 +34,11 @@ class LoadedRun:
     tokenizer: data_lib.Tokenizer
     params: dict
     step: int
+
+    @property
+    def heads(self):
+        """The mask of `model.head_mask`, or None."""
+        return parse_mask(self.config.model.head_mask, self.program.arch)
 
 
 def load_run(workdir: Path) -> LoadedRun:
@@ -68,18 +74,20 @@ class Generator:
       params: as trained.
       tokenizer, view: of the run, which say what a prompt is made into.
       batch_size: prompts per batch.
+      heads: a mask (`model.heads`), None for none.
     """
 
-    def __init__(self, arch: Arch, params, tokenizer: data_lib.Tokenizer, view: View, batch_size: int = 16):
+    def __init__(self, arch: Arch, params, tokenizer: data_lib.Tokenizer, view: View, batch_size: int = 16, heads=None):
         execution = dataclasses.replace(arch.execution, attention="xla", remat="none")
         self._arch = dataclasses.replace(arch, execution=execution)
         self._params, self._tokenizer, self._view, self._batch_size = params, tokenizer, view, batch_size
+        self._heads = heads
 
     @classmethod
     def of(cls, run: "LoadedRun") -> "Generator":
         """Generates with a trained run."""
         data = run.config.data
-        return cls(run.program.arch, run.params, run.tokenizer, views.build(data.view), data.batch_size)
+        return cls(run.program.arch, run.params, run.tokenizer, views.build(data.view), data.batch_size, run.heads)
 
     def complete(
         self, prompts: list[str], *, max_new: int, sampling: Sampling | None = None, seed: int = 0
@@ -109,20 +117,20 @@ class Generator:
                 sampling=sampling,
                 max_new=max_new,
                 eos=EOS,
+                heads=self._heads,
             )
             texts += [self._tokenizer.decode(row[row > EOS]) for row in np.asarray(tokens_BT)[: len(part)]]
         return texts
 
     def _check_lengths(self, prompts: list[Prompt], max_new: int) -> None:
         """Before the first answer, so that a long prompt at the end does not cost those before it."""
-        parts = self._arch.parts
-        limit = positions.build(parts.position, arch=self._arch, causal=True).limit
         longest = max(len(prompt.tokens_L) for prompt in prompts) + max_new - 1
         longest = max([longest, *(len(prompt.source_M) for prompt in prompts if prompt.source_M is not None)])
-        if limit is not None and longest > limit:
+        reason = position_limit(self._arch, longest)
+        if reason:
             raise UserError(
-                f"model.position={parts.position!r} is undefined from position {limit} on, and {longest} are "
-                f"asked for: shorten the prompt, or give fewer than max_new={max_new} tokens"
+                f"{reason}, and {longest} are asked for: shorten the prompt, or give fewer than "
+                f"max_new={max_new} tokens"
             )
 
 

@@ -27,7 +27,10 @@ def evaluate_run(workdir: Path, split: str, *, limit: int, max_new: int) -> dict
     run = load_run(workdir)
     data = data_lib.load(run.config.data, run.config.seed)
     rundir.check_data(Path(workdir), data.identity)
-    losses = {"model": evaluate_loss(run.program, run.params, data.eval_batches(split)), **ngram_losses(data, split)}
+    losses = {
+        "model": evaluate_loss(run.program, run.params, data.eval_batches(split), run.heads),
+        **ngram_losses(data, split),
+    }
     result: dict[str, object] = {"split": split, "step": run.step, "losses": losses}
     if data.corpus.kind != "pairs":
         return result

@@ -1,10 +1,6 @@
-"""Heads as data: masks that one compiled program takes, and what they tell about a trained model.
-
-A mask is `{stack: {sublayer: factors_NH}}`: 1 keeps a head of a layer, 0 removes it.
-"""
+"""What masks of heads tell about a trained model: one compiled program takes them all."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -12,67 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from transformer_jax.batch import Batch
-from transformer_jax.errors import UserError
-from transformer_jax.model.arch import Arch
-from transformer_jax.model.mixer import mixers
+from transformer_jax.model.heads import Head, Masks, heads_in, present, without
 from transformer_jax.objective import cross_entropy
-
-Masks = dict[str, dict[str, np.ndarray]]
-
-
-@dataclass(frozen=True, order=True)
-class Head:
-    """One head: `decoder.attention 2.3` is head 3 of the decoder's self-attention in layer 2, both from 0."""
-
-    stack: str
-    sublayer: str
-    layer: int
-    head: int
-
-    def __str__(self) -> str:
-        return f"{self.stack}.{self.sublayer} {self.layer}.{self.head}"
-
-
-def present(arch: Arch) -> Masks:
-    """1 for every head that the model has, 0 for those that were pruned or that a layer's mixer does not have."""
-    masks: Masks = {}
-    for stack in arch.stacks:
-        masks[stack] = {}
-        for sublayer in arch.sublayers(stack)[:-1]:
-            mask_NH = np.zeros((arch.depth(stack), arch.dims.heads), np.float32)
-            for layer in range(arch.depth(stack)):
-                parts = arch.of(stack).at(layer).parts
-                spec = parts.cross_mixer if sublayer == "cross" else parts.mixer
-                if mixers.lookup(spec).has_heads:
-                    kept = mixers.arguments(spec).get("kept")
-                    mask_NH[layer, slice(None) if kept is None else list(kept)] = 1
-            masks[stack][sublayer] = mask_NH
-    return masks
-
-
-def heads_in(masks: Masks) -> list[Head]:
-    """The heads that a mask keeps, in order."""
-    return [
-        Head(stack, sublayer, int(layer), int(head))
-        for stack, per_sublayer in masks.items()
-        for sublayer, mask_NH in per_sublayer.items()
-        for layer, head in zip(*np.nonzero(mask_NH), strict=True)
-    ]
-
-
-def without(masks: Masks, heads: Iterable[Head]) -> Masks:
-    """A copy of the mask with some heads removed.
-
-    Raises:
-      UserError: if one of them is not there.
-    """
-    have = set(heads_in(masks))
-    masks = jax.tree.map(np.copy, masks)
-    for head in heads:
-        if head not in have:
-            raise UserError(f"there is no head {head}: give one of {', '.join(map(str, sorted(have)))}")
-        masks[head.stack][head.sublayer][head.layer, head.head] = 0
-    return masks
 
 
 def losses(model, params, batches: Iterable[Batch], masks: Sequence[Masks]) -> np.ndarray:

@@ -6,9 +6,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from transformer_jax.errors import UserError
-from transformer_jax.inspect.heads import Masks
 from transformer_jax.model.arch import Arch
 from transformer_jax.model.base import LAYERS, SLOT
+from transformer_jax.model.heads import Masks
 from transformer_jax.parallel.rules import is_boxed, unbox
 from transformer_jax.registry import format_spec, parse_spec
 from transformer_jax.train.step import boxed_params

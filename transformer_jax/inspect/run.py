@@ -11,8 +11,9 @@ from transformer_jax import data as data_lib
 from transformer_jax.decode.generator import LoadedRun, load_run
 from transformer_jax.errors import UserError
 from transformer_jax.files import write_json
-from transformer_jax.inspect.heads import Head, heads_in, importance, leave_one_out, present, removal_curve, without
+from transformer_jax.inspect.heads import importance, leave_one_out, removal_curve
 from transformer_jax.inspect.prune import prune
+from transformer_jax.model.heads import Head, heads_in, present, without
 from transformer_jax.train import rundir
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.flops import count

@@ -109,7 +109,9 @@ class Arch:
         """
         m = config.model
         head_size = m.head_size if m.head_size is not None else m.width // m.heads
-        length = max(config.data.length, config.data.source_length)
+        length = config.data.length
+        if m.family == "encoder_decoder":
+            length = max(length, config.data.source_length)
         rows = -(-vocab // m.vocab_multiple) * m.vocab_multiple
         return cls(
             family=m.family,

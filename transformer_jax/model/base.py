@@ -101,7 +101,9 @@ class Part(nn.Module):
         """
         self.sow(kind, name, jnp.asarray(value, jnp.float32), reduce_fn=lambda _, new: new, init_fn=lambda: 0.0)
 
-    def weight(self, name: str, shape: tuple[int, ...], axes: tuple[str | None, ...], init: Callable, layer=None):
+    def weight(
+        self, name: str, shape: tuple[int, ...], axes: tuple[str | None, ...], init: Callable, layer=None, dtype=None
+    ):
         """A float32 parameter with logical axis names, handed out in the dtype of the computation.
 
         Args:
@@ -110,6 +112,7 @@ class Part(nn.Module):
           layer: the `Layer` for parameters inside a block. Their keys come from the layer's index and from
             the path below the block, not from flax's counters, which differ between scanned and unrolled
             stacks; so members of a comparison that share a name and shape share the values too.
+          dtype: that it is handed out in, where it is not that of the computation.
         """
 
         def initialise(key, shape, dtype):
@@ -119,7 +122,7 @@ class Part(nn.Module):
             return init(key, shape, dtype) * dict(layer.gains).get(name, 1.0)
 
         boxed = nn.with_logical_partitioning(initialise, axes)
-        return self.param(name, boxed, shape, jnp.float32).astype(self.dtype)
+        return self.param(name, boxed, shape, jnp.float32).astype(self.dtype if dtype is None else dtype)
 
 
 def fan_in(n_inputs: int) -> Callable:

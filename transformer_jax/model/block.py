@@ -80,7 +80,7 @@ class Group(nn.Module):
 
 def constrain_stream(x):
     """One array of a residual stream, [B, L, …]."""
-    return constrain(x, "act_batch", "act_length", *("act_width",) * (x.ndim - 2))
+    return constrain(x, "act_batch", "act_length", *(None,) * (x.ndim - 3), "act_width")
 
 
 def _branch(sublayer, name: str, layer: Layer):

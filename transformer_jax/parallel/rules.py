@@ -74,11 +74,13 @@ def is_boxed(leaf) -> bool:
 
 
 def is_matrix(name: str, axes: tuple[str, ...]) -> bool:
-    """Whether a parameter has two dimensions or more besides that of the layers, and is no bias.
+    """Whether a parameter is no bias and has two dimensions or more besides that of the layers, one of them named.
 
-    Shapes alone would not do: scanning gives norms a second dimension.
+    Shapes alone would not do: scanning gives norms a second dimension. Small tables of coefficients, such as those
+    that mix residual streams, have no named dimension.
     """
-    return len([axis for axis in axes if axis != "layers"]) >= 2 and not name.endswith("_bias")
+    own = [axis for axis in axes if axis != "layers"]
+    return len(own) >= 2 and any(own) and not name.endswith("_bias")
 
 
 def unbox(boxed_tree):

@@ -73,8 +73,8 @@ def run_study(
       tell: gets a line of progress.
 
     Raises:
-      UserError: if the declaration differs from the directory's, a config is refused, or the first finished
-        run has not measured the declared metric.
+      UserError: if the declaration differs from the directory's, a config is refused, the first finished
+        run has not measured a declared metric, or one does not apply to the baseline.
       KeyboardInterrupt: is passed on; the run at hand resumes the next time.
     """
     store = Store(directory)
@@ -85,7 +85,7 @@ def run_study(
         todo = []
         for trial in planned:
             before = _read(store, trial)
-            before.value(study.goal.metric)  # refuses a metric that the runs so far have not measured
+            _check_measured(study, before)
             if before.status not in (FINISHED, DIVERGED):
                 todo.append(trial)
         skipped = len(planned) - len(todo)
@@ -98,6 +98,7 @@ def run_study(
             started = monotonic()
             run = run_trial(store, trial, trainer)
             took.append(monotonic() - started)
+            _check_measured(study, run)
             left = mean(took) * (len(todo) - len(took))
             tell(f"{number}: {_outcome(run, study.goal.metric)} ({took[-1]:.0f} s; {_duration(left)} left)")
         return Summary(store.directory, tuple(_read(store, t) for t in planned), skipped)
@@ -136,10 +137,23 @@ def _read(store: Store, trial: Trial) -> Run:
     return read_run(store.path(trial), trial.label, trial.seed)
 
 
+def _check_measured(study: Study, run: Run) -> None:
+    """A metric that is not measured stops the study, as every run would lack it; so does a baseline without one."""
+    for goal in study.goals:
+        reason = run.not_applicable(goal.metric)
+        if reason and run.label == study.baseline:
+            raise UserError(
+                f"goal.metric={goal.metric!r} does not apply to the baseline {run.label!r} ({reason}): there is "
+                "nothing to compare with; give another baseline or metric"
+            )
+
+
 def _outcome(run: Run, metric: str) -> str:
-    """What to say of a run; a metric that is not measured stops the study, as every run would lack it."""
+    """What to say of a run."""
     if run.status == FINISHED:
-        value = run.value(metric)
+        reason, value = run.not_applicable(metric), run.value(metric)
+        if reason:
+            return f"{metric} not applicable: {reason}"
         return f"{metric} {math.nan if value is None else value:.4f}"
     return run.status if run.status == DIVERGED else f"FAILED: {run.problem}"
 

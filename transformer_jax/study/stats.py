@@ -1,8 +1,8 @@
 """Paired comparisons of variants with a baseline. All formulas are scipy's and statsmodels'."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -13,6 +13,7 @@ from statsmodels.stats.power import TTestPower
 from transformer_jax.errors import UserError
 
 BETTER, WORSE, SAME, UNTESTED = "better", "worse", "not distinguishable", "not tested"
+NOT_APPLICABLE = "not applicable"
 POWER = 0.8  # at which the smallest detectable effect is given
 
 
@@ -50,18 +51,34 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """One metric of all variants.
+
+    Attributes:
+      values: label -> seed -> value; None or non-finite where a run gave none.
+      direction: 'min' if less is better, 'max' if more is.
+      not_applicable: label -> reason, of the variants that the metric does not apply to.
+    """
+
+    values: Mapping[str, Mapping[int, float | None]]
+    direction: str = "min"
+    not_applicable: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """One variant against the baseline.
+    """One variant against the baseline, on one metric.
 
     Attributes:
       variant: its label.
       sample: its own values.
       difference: paired difference to the baseline, None without a pair.
-      p_corrected: Holm-corrected over all comparisons of the study that could be tested; NaN if untested.
+      p_corrected: Holm-corrected over all comparisons of the study, on all its metrics, that could be tested;
+        NaN if untested.
       detectable: the smallest true difference that the study would have found with 80 % power, in the
         metric's unit; NaN if unknown.
-      verdict: 'better', 'worse', 'not distinguishable' or 'not tested'.
-      reason: why it was not tested or what is odd about it; else empty.
+      verdict: 'better', 'worse', 'not distinguishable', 'not tested' or 'not applicable'.
+      reason: why it was not tested or does not apply, or what is odd about it; else empty.
     """
 
     variant: str
@@ -87,43 +104,60 @@ def compare(
     direction: str = "min",
     alpha: float = 0.05,
 ) -> list[Comparison]:
-    """Every variant but the baseline against it, in the given order.
+    """`compare_all` of one metric."""
+    return compare_all([Measured(values_by_variant, direction)], baseline, alpha)[0]
 
-    A verdict other than 'not distinguishable' needs a Holm-corrected p-value of at most `alpha`, so that the
-    chance of any false one in a whole study is at most `alpha` (Holm 1979). The smallest detectable effect is
-    that of the paired t-test at Holm's first and hardest step, `alpha` over the number of tests.
+
+def compare_all(metrics: Sequence[Measured], baseline: str, alpha: float = 0.05) -> list[list[Comparison]]:
+    """Of each metric, every variant but the baseline against it, in the given order.
+
+    A verdict other than 'not distinguishable' needs a Holm-corrected p-value of at most `alpha`. The correction
+    runs over the tests of all metrics together, so that the chance of any false verdict in a whole study is at
+    most `alpha` (Holm 1979). What could not be tested, or does not apply, is no test and does not count. The
+    smallest detectable effect is that of the paired t-test at Holm's first and hardest step, `alpha` over the
+    number of tests.
 
     Args:
-      values_by_variant: label -> seed -> value of the metric; None or non-finite where a run gave none.
       baseline: one of the labels.
-      direction: 'min' if less is better, 'max' if more is.
       alpha: family-wise error rate, and one minus the level of the intervals.
 
     Raises:
-      UserError: if the baseline or the direction is unknown.
+      UserError: if the baseline or a direction is unknown, or a metric does not apply to the baseline.
     """
-    if baseline not in values_by_variant:
-        raise UserError(f"baseline={baseline!r} has no values; have {', '.join(values_by_variant)}")
-    if direction not in ("min", "max"):
-        raise UserError(f"direction={direction!r}: give 'min' or 'max'")
-    theirs = _finite(values_by_variant[baseline])
-    labels = [label for label in values_by_variant if label != baseline]
-    differences = {label: _difference(_finite(values_by_variant[label]), theirs, alpha) for label in labels}
-    tested = [label for label in labels if differences[label] and not math.isnan(differences[label].p)]
-    corrected = dict.fromkeys(labels, math.nan)
+    differences: dict[tuple[int, str], Difference | None] = {}
+    for i, metric in enumerate(metrics):
+        _check(metric, baseline)
+        theirs = _finite(metric.values[baseline])
+        for label in metric.values:
+            if label != baseline:
+                applies = label not in metric.not_applicable
+                ours = _finite(metric.values[label]) if applies else {}
+                differences[i, label] = _difference(ours, theirs, alpha)
+    tested = [each for each, difference in differences.items() if difference and not math.isnan(difference.p)]
+    corrected = dict.fromkeys(differences, math.nan)
     if tested:
-        holm = multipletests([differences[label].p for label in tested], alpha=alpha, method="holm")[1]
+        holm = multipletests([differences[each].p for each in tested], alpha=alpha, method="holm")[1]
         corrected |= dict(zip(tested, map(float, holm), strict=True))
-    made = []
-    for label in labels:
-        difference, p = differences[label], corrected[label]
-        detectable = math.nan
-        if label in tested and difference.sd > 0:
+    made: list[list[Comparison]] = [[] for _ in metrics]
+    for (i, label), difference in differences.items():
+        p, detectable = corrected[i, label], math.nan
+        if (i, label) in tested and difference.sd > 0:
             detectable = difference.sd * detectable_effect(len(difference.values), alpha / len(tested))
-        sample = describe(values_by_variant[label])
-        verdict = _verdict(difference, p, direction, alpha)
-        made.append(Comparison(label, sample, difference, p, detectable, verdict, _reason(sample, difference)))
+        sample = describe(metrics[i].values[label])
+        verdict, reason = _verdict(difference, p, metrics[i].direction, alpha), _reason(sample, difference)
+        if label in metrics[i].not_applicable:
+            verdict, reason = NOT_APPLICABLE, metrics[i].not_applicable[label]
+        made[i].append(Comparison(label, sample, difference, p, detectable, verdict, reason))
     return made
+
+
+def _check(metric: Measured, baseline: str) -> None:
+    if baseline not in metric.values:
+        raise UserError(f"baseline={baseline!r} has no values; have {', '.join(metric.values)}")
+    if metric.direction not in ("min", "max"):
+        raise UserError(f"direction={metric.direction!r}: give 'min' or 'max'")
+    if baseline in metric.not_applicable:
+        raise UserError(f"the metric does not apply to baseline={baseline!r}: {metric.not_applicable[baseline]}")
 
 
 @cache

@@ -1,6 +1,6 @@
 """A study's directory: what was declared before the first run, and the runs. Files are the truth.
 
-study.json              the declaration: question, metric, direction, baseline, alpha, variants, seeds
+study.json              the declaration: question, metrics, directions, baseline, alpha, variants, seeds
 runs/TRIAL/             a run directory of `train`: config.json, metrics.jsonl, result.json, …
 runs/TRIAL/error.txt    the traceback, if the run raised
 report/                 what `write_report` writes; can be deleted at any time
@@ -20,8 +20,9 @@ from transformer_jax.study.study import Study
 from transformer_jax.study.trials import Trial, flat, trials
 
 FINISHED, DIVERGED, FAILED, INTERRUPTED, MISSING = "finished", "diverged", "failed", "interrupted", "missing"
-_FIXED = ("name", "metric", "direction", "alpha", "baseline")  # never changed once declared
-_FORMAT = 1
+_FIXED = ("name", "metric", "direction", "also", "alpha", "baseline")  # never changed once declared
+_FORMAT = 2
+_READABLE = (1, 2)  # 1 has no secondary goals
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Run:
     problem: str
 
     def value(self, metric: str) -> float | None:
-        """The metric's value, None if the run has none.
+        """The metric's value, None if the run has none, or the metric does not apply to it.
 
         Raises:
           UserError: if the run finished without measuring it.
@@ -58,6 +59,17 @@ class Run:
                 f"have {', '.join(sorted(metrics)) or 'none'}"
             )
         return metrics[metric]
+
+    def not_applicable(self, metric: str) -> str:
+        """Why a finished run recorded no value (null) of a metric that it was asked for; empty if it has one.
+
+        Raises:
+          UserError: if the run finished without measuring it.
+        """
+        if self.status != FINISHED or self.value(metric) is not None:
+            return ""
+        reasons = self.result.get("not_applicable", {})
+        return reasons.get(metric.partition("/")[0], "the run recorded no value, and no reason")
 
     def curve(self, key: str) -> dict[int, float]:
         """step -> value of `key` in metrics.jsonl; of a step logged twice (after a resume), the later one."""
@@ -135,9 +147,10 @@ class Store:
             found = json.loads(path.read_text())
         except json.JSONDecodeError as error:
             raise UserError(f"{path} cannot be read: {error}") from None
-        if found.get("format") != _FORMAT:
-            raise UserError(f"{path} has format {found.get('format')!r}; this version reads {_FORMAT}")
-        return found
+        if found.get("format") not in _READABLE:
+            readable = " and ".join(map(str, _READABLE))
+            raise UserError(f"{path} has format {found.get('format')!r}; this version reads {readable}")
+        return {"also": []} | found
 
     def runs(self) -> list[Run]:
         """Every declared trial, run or not, in declared order."""
@@ -175,6 +188,7 @@ def _declaration(study: Study, planned: list[Trial], command: str) -> dict:
         "question": study.question,
         "metric": study.goal.metric,
         "direction": study.goal.direction,
+        "also": [{"metric": goal.metric, "direction": goal.direction} for goal in study.also],
         "alpha": study.goal.alpha,
         "baseline": study.baseline,
         "seeds": sorted({trial.seed for trial in planned}),

@@ -17,12 +17,12 @@ DIRECTIONS = ("min", "max")
 
 @dataclass(frozen=True)
 class Goal:
-    """What decides: the primary metric, which way is better, and the error rate that is accepted.
+    """What decides: a metric, which way is better, and the error rate that is accepted.
 
     Attributes:
-      metric: a key of a result's metrics, `split/name`.
+      metric: a key of a result's metrics, `split/name`; the split may be a set of `data.tests`.
       direction: 'min' if less is better, 'max' if more is.
-      alpha: the chance of calling at least one of the study's variants different when none is.
+      alpha: the chance of calling at least one of the study's variants different, on any metric, when none is.
     """
 
     metric: str = "valid/bits_per_byte"
@@ -30,7 +30,7 @@ class Goal:
     alpha: float = 0.05
 
     def __post_init__(self):
-        if not re.fullmatch(r"[a-z]\w*(/[\w@.-]+)+", self.metric):
+        if not re.fullmatch(r"[a-z0-9_]\w*(/[\w@.-]+)+", self.metric):
             raise UserError(f"goal.metric={self.metric!r}: give split/name, such as 'valid/loss'")
         if self.direction not in DIRECTIONS:
             raise UserError(f"goal.direction={self.direction!r}: give 'min' (less is better) or 'max' (more is better)")
@@ -51,6 +51,9 @@ class Study:
       seeds: runs per variant; run i of every variant has seed `base.seed + i`, hence the same batches in the
         same order and the same initialisation key.
       goal: the primary metric, its direction and alpha.
+      also: secondary goals, each reported in a table of its own with its own intervals and p-values. Holm's
+        correction runs over all comparisons of the study together, primary and secondary ones: what is asked
+        beside the primary question makes its answer harder to reach, so that alpha holds for the whole study.
 
     Raises:
       UserError: if a field does not fit.
@@ -63,6 +66,7 @@ class Study:
     baseline: str
     seeds: int = 3
     goal: Goal = Goal()
+    also: tuple[Goal, ...] = ()
 
     def __post_init__(self):
         labels = self.grid.labels
@@ -80,6 +84,20 @@ class Study:
         for each in self.grid:
             if "seed" in dict(each.overrides):
                 raise UserError(f"the point {each.label!r} sets seed: runs are paired by seed; use study seeds=…")
+        metrics = [goal.metric for goal in self.goals]
+        for goal in self.also:
+            if metrics.count(goal.metric) > 1:
+                raise UserError(f"study also: {goal.metric!r} is a goal already; give each metric once")
+            if goal.alpha != self.goal.alpha:
+                raise UserError(
+                    f"study also: {goal.metric!r} has alpha={goal.alpha}, and goal.alpha is {self.goal.alpha}: "
+                    "one alpha holds for all comparisons of a study; give the same"
+                )
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """The primary goal, then the secondary ones."""
+        return (self.goal, *self.also)
 
 
 def load_study(location: str, overrides: dict[str, str] | None = None) -> Study:

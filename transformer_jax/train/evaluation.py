@@ -1,22 +1,31 @@
-"""Loss, bits per byte and accuracy of a split, from sums that add up exactly over batches."""
+"""Loss, bits per byte, accuracy and exact match, from sums that add up exactly over batches."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import jax
 import numpy as np
 
 from transformer_jax.batch import Batch
+from transformer_jax.data import Data
+from transformer_jax.model.arch import Arch
+from transformer_jax.model.position import positions
 from transformer_jax.objective import Loss
 from transformer_jax.train.step import Program
 
 
-def evaluate_loss(program: Program, params, batches: Iterable[Batch]) -> dict[str, float]:
-    """`loss` in nats per target, `perplexity`, `accuracy`, and `bits_per_byte` of the original text."""
+def evaluate_loss(program: Program, params, batches: Iterable[Batch], heads=None) -> dict[str, float]:
+    """`loss` in nats per target, `perplexity`, `accuracy`, `bits_per_byte` of the original text, `exact_match`.
+
+    `exact_match` is the share of examples whose every target is the most likely token while the model is fed the
+    right ones, which is the share that greedy decoding gets exactly right (`objective.exact_matches`).
+    """
     sums = None
     for batch in batches:
         # Summed on the host in float64: float32 sums over a long split would lose digits.
-        part = jax.tree.map(lambda x: np.float64(jax.device_get(x)), program.evaluate(params, place(program, batch)))
+        part = jax.tree.map(
+            lambda x: np.float64(jax.device_get(x)), program.evaluate(params, place(program, batch), heads)
+        )
         sums = part if sums is None else jax.tree.map(np.add, sums, part)
     return summarise(sums)
 
@@ -28,7 +37,41 @@ def summarise(sums: Loss) -> dict[str, float]:
     values["perplexity"] = math.exp(min(values["loss"], 700.0))
     if sums.bytes > 0:
         values["bits_per_byte"] = float(sums.nats) / math.log(2) / float(sums.bytes)
+    if sums.examples is not None:
+        values["exact_match"] = float(sums.exact) / float(max(sums.examples, 1.0))
     return values
+
+
+def position_limit(arch: Arch, longest: int) -> str:
+    """Why the model is undefined on sequences of `longest` tokens, in either stack; empty if it is not."""
+    schemes = [positions.build(spec, arch=arch, causal=True) for spec in arch.parts.distinct("position")]
+    limit = min((scheme.limit for scheme in schemes if scheme.limit is not None), default=longest)
+    return f"model.position={arch.parts.position!r} is undefined from position {limit} on" if longest > limit else ""
+
+
+def evaluate_tests(
+    program: Program, params, tests: Mapping[str, Data], names: Iterable[str], heads=None
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """The metrics of each set of `data.tests`, as `set/metric`, and why those that are None do not apply.
+
+    Args:
+      names: of the metrics, for a set that the model is undefined on.
+
+    Returns:
+      the metrics, and by set the reason why nothing was computed.
+    """
+    values: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    for test, data in tests.items():
+        needed = data.rows("test").positions
+        reason = position_limit(program.arch, needed)
+        if reason:
+            reasons[test] = f"{reason}, and {test} needs {needed}"
+            found = dict.fromkeys(names)
+        else:
+            found = evaluate_loss(program, params, data.eval_batches("test"), heads)
+        values |= {f"{test}/{name}": value for name, value in found.items()}
+    return values, reasons
 
 
 def place(program: Program, batch: Batch, leading: int = 0) -> Batch:

@@ -56,8 +56,10 @@ def flops_per_token(arch: Arch, boxed_params, length: int, source_length: int) -
         if stack not in tokens or not is_matrix(keys[-1], leaf.names) or leaf.names[0] in _LOOKED_UP:
             continue
         # Cross-attention computes its keys and values on the source's tokens.
-        on_source = "cross" in keys and keys[-1] in ("key", "value")
-        size = math.prod(leaf.value.shape) * (_share_of_experts(arch, keys) if "expert" in leaf.names else 1.0)
+        on_source = "cross" in keys and keys[-1] in ("key", "value") and stack == "decoder"
+        size = math.prod(leaf.value.shape) * (
+            _share_of_experts(arch.of(stack), keys) if "expert" in leaf.names else 1.0
+        )
         total += 6.0 * size * (source_length if on_source else tokens[stack])
     total += 3.0 * sum(_mixing(arch, n, "decoder", length, source_length) for n in range(arch.layers))
     if source_length:
@@ -66,13 +68,14 @@ def flops_per_token(arch: Arch, boxed_params, length: int, source_length: int) -
 
 
 def _share_of_experts(arch: Arch, keys: list[str]) -> float:
+    """Of the layer that a parameter belongs to."""
     slot = next((int(key.removeprefix(SLOT)) for key in keys if key.startswith(SLOT)), 0)
     return ffns.build(arch.at(slot).parts.ffn, arch=arch.at(slot)).active_share
 
 
 def _mixing(arch: Arch, layer: int, stack: str, length: int, memory_length: int) -> float:
     """Of one row in one layer, forward."""
-    arch = arch.at(layer)
+    arch = arch.of(stack).at(layer)
     own = mixers.build(arch.parts.mixer, arch=arch, position="none", causal=stack == "decoder", crossing=False)
     total = own.flops(length, length)
     if memory_length:

@@ -15,12 +15,13 @@ from transformer_jax.batch import real_tokens
 from transformer_jax.errors import UserError
 from transformer_jax.files import locked, write_json
 from transformer_jax.model.arch import Arch
+from transformer_jax.model.heads import parse_mask
 from transformer_jax.objective import Loss
 from transformer_jax.parallel.mesh import make_mesh
 from transformer_jax.train import flops, rundir
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.clock import Clock
-from transformer_jax.train.evaluation import evaluate_loss, place, summarise
+from transformer_jax.train.evaluation import evaluate_loss, evaluate_tests, place, summarise
 from transformer_jax.train.metrics import Metrics, Progress
 from transformer_jax.train.step import Program, Recipe, StepMetrics, program
 from transformer_jax.validate import validate
@@ -41,7 +42,8 @@ def train(config: ConfigDict, workdir: Path, *, progress_file=None) -> dict:
       the content of result.json: `status` ('finished' or 'diverged'), `step`, `parameters`,
       `tokens_per_second` (median over windows; None if the run was shorter than one), `seconds` of training,
       both without compilation, evaluation and saving,
-      `flops_per_token`, `skipped`, `metrics` (of the last evaluation).
+      `flops_per_token`, `skipped`, `metrics` (of the last evaluation and of `data.tests`; None where one does
+      not apply), `not_applicable` (set of `data.tests` -> why).
 
     Raises:
       UserError: for a config that cannot be run, or a workdir of another config.
@@ -55,9 +57,9 @@ def train(config: ConfigDict, workdir: Path, *, progress_file=None) -> dict:
     done = rundir.read_result(workdir)
     if done is not None:
         return done
-    data = data_lib.load(config.data, config.seed)
-    rundir.check_data(workdir, data.identity)
     mesh = make_mesh(config.mesh)
+    data = data_lib.load(config.data, config.seed, context=mesh.shape["context"])
+    rundir.check_data(workdir, data.identity)
     _ = compiled_program(config, data.vocab_size, mesh).state_shardings  # refuses what the mesh cannot divide
     rundir.claim(workdir, config)  # after everything that can refuse, so that a mistake leaves no directory behind
     with locked(workdir / ".lock", f"another process is training in {workdir}"), stop_signals() as stop:
@@ -80,6 +82,7 @@ class Run:
     def __init__(self, config, workdir: Path, data, mesh, progress: Progress):
         self._config, self._workdir, self._data, self._progress = config, workdir, data, progress
         self._program = compiled_program(config, data.vocab_size, mesh)
+        self._heads = parse_mask(config.model.head_mask, self._program.arch)
         self._checkpoints = Checkpoints(workdir / "checkpoints", config.run.keep_checkpoints)
         self._iterator = data.train_iterator()
         self._clock = Clock()
@@ -101,7 +104,8 @@ class Run:
         state, rest = self._checkpoints.restore(self._program.state_structs)
         self._iterator.set_state(rest["data"])
         self._clock.resume(rest["clock"])
-        tree = jax.tree.structure(StepMetrics(Loss(*[0] * 5), 0, 0))
+        reported = dict.fromkeys(rest.get("reported", ()), 0)
+        tree = jax.tree.structure(StepMetrics(Loss(*[0] * 5), 0, 0, reported))
         self._pending = [jax.tree.unflatten(tree, map(np.asarray, leaves)) for leaves in rest["pending"]]
         return state, self._checkpoints.latest
 
@@ -135,7 +139,7 @@ class Run:
         batches = [next(self._iterator) for _ in range(updates)]
         stacked = jax.tree.map(lambda *xs: np.stack(xs), *batches)
         batches_TBL = place(self._program, stacked, leading=1)
-        self._state, metrics = self._program.train(self._state, batches_TBL, self._step_key)
+        self._state, metrics = self._program.train(self._state, batches_TBL, self._step_key, self._heads)
         self._pending.append(metrics)
         self.step += updates
         if updates in self._compiled:
@@ -153,6 +157,8 @@ class Run:
         sums = jax.tree.map(lambda *xs: np.sum(np.concatenate(xs), dtype=np.float64), *[m.loss for m in fetched])
         values = {f"train/{name}": value for name, value in summarise(sums).items()}
         values["train/grad_norm"] = float(np.mean(np.concatenate([m.grad_norm for m in fetched])))
+        for name in fetched[0].reported:
+            values[f"train/{name}"] = float(np.mean(np.concatenate([m.reported[name] for m in fetched])))
         values["train/skipped"] = float(self._state.skipped)
         applied = self.step - int(self._state.skipped)  # a skipped update does not move the schedule
         values["train/learning_rate"] = float(self._program.recipe.optim.schedule(applied - 1))
@@ -170,7 +176,7 @@ class Run:
         jax.block_until_ready(self._state)  # updates under way are training time
         with self._clock.paused():
             batches = self._data.eval_batches("valid", self._config.train.eval_batches)
-            values = evaluate_loss(self._program, self._eval_params, batches)
+            values = evaluate_loss(self._program, self._eval_params, batches, self._heads)
             values = {f"valid/{name}": value for name, value in values.items()}
             self._last_eval = (self.step, values)
             self._write(values)
@@ -185,15 +191,34 @@ class Run:
         with self._clock.paused():
             pending = [[x.tolist() for x in jax.tree.leaves(jax.device_get(m))] for m in self._pending]
             rest = {"data": self._iterator.get_state(), "clock": self._clock.state(), "pending": pending}
+            rest["reported"] = sorted(self._pending[0].reported) if self._pending else []
             self._checkpoints.save(self.step, self._state, rest)
 
+    def _evaluate_tests(self) -> tuple[dict[str, float | None], dict[str, str]]:
+        """Their metrics, and by set why it could not be evaluated."""
+        names = [name.partition("/")[2] for name in self._last_eval[1]]
+        with self._clock.paused():
+            values, reasons = evaluate_tests(self._program, self._eval_params, self._data.tests, names, self._heads)
+            if values:
+                self._write(values)
+            for test, data in self._data.tests.items():
+                if test in reasons:
+                    print(f"{test} is not applicable: {reasons[test]}", flush=True)
+                    continue
+                shown = {f"{test} {name}": values[f"{test}/{name}"] for name in ("loss", "exact_match")}
+                self._progress.tick(self.step, shown, f"  all {len(data.examples('test'))} examples")
+        return values, reasons
+
     def _finish(self, status: str) -> dict:
+        tests, reasons = {}, {}
         if status == "finished":
             if self._last_eval is None or self._last_eval[0] != self.step:
                 self._evaluate()
             self._save()
             if not math.isfinite(self._last_eval[1]["valid/loss"]):
                 status = "diverged"
+            else:
+                tests, reasons = self._evaluate_tests()
         if status == "diverged":
             print(
                 f"diverged at step {self.step}: {int(self._state.skipped)} updates were not finite and left out "
@@ -208,7 +233,8 @@ class Run:
             "seconds": self._clock.total,
             "flops_per_token": self._flops_per_token(),
             "skipped": int(self._state.skipped),
-            "metrics": self._last_eval[1] if status == "finished" else {},
+            "metrics": self._last_eval[1] | tests if status == "finished" else {},
+            "not_applicable": reasons,
         }
         write_json(self._workdir / "result.json", result)
         return result
@@ -217,7 +243,7 @@ class Run:
         d = self._config.data
         return flops.flops_per_token(self._program.arch, self._program.boxed_params, d.length, d.source_length)
 
-    def _write(self, values: dict[str, float]) -> None:
+    def _write(self, values: dict[str, float | None]) -> None:
         self._metrics.write(self.step, {"seconds": self._clock.total, **values})
 
     def _show(self, values: dict[str, float]) -> None:

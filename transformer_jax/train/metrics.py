@@ -20,12 +20,14 @@ class Metrics:
             self._file.write("\n")
         self._writer = SummaryWriter(str(workdir / "tensorboard")) if tensorboard else None
 
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write(self, step: int, values: dict[str, float | None]) -> None:
+        """A value of None, which is one that does not apply, is written as null and drawn nowhere."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         if self._writer is not None:
             for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+                if value is not None:
+                    self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         self._file.close()

@@ -110,23 +110,24 @@ class Program:
         with self._context():
             return jax.jit(self._init, out_shardings=self.state_shardings)(key)
 
-    def train(self, state: TrainState, batches_TBL: Batch, key) -> tuple[TrainState, StepMetrics]:
+    def train(self, state: TrainState, batches_TBL: Batch, key, heads=None) -> tuple[TrainState, StepMetrics]:
         """T updates in one dispatch. The state is donated.
 
         Args:
           batches_TBL: a Batch whose arrays have a leading axis of T updates.
           key: of the run; each update folds its own number in.
+          heads: a mask (`model.heads`), which is data: other masks, same program.
 
         Returns:
           the new state, and StepMetrics with a leading axis T.
         """
         with self._context():
-            return self._train(state, batches_TBL, key)
+            return self._train(state, batches_TBL, key, heads)
 
-    def evaluate(self, params, batch: Batch) -> Loss:
+    def evaluate(self, params, batch: Batch, heads=None) -> Loss:
         """The loss sums of one batch, without dropout or smoothing, and how many examples are exactly right."""
         with self._context():
-            return self._evaluate(params, batch)
+            return self._evaluate(params, heads, batch)
 
     def lower_train(self, state_structs, batch_structs, key):
         """The train step lowered for given shapes, for those who read the compiled program."""
@@ -147,29 +148,29 @@ class Program:
 
     @cached_property
     def _train(self):
-        def steps(state, batches_TBL, key):
-            return jax.lax.scan(lambda s, b: self.update(s, b, key), state, batches_TBL)
+        def steps(state, batches_TBL, key, heads=None):
+            return jax.lax.scan(lambda s, b: self.update(s, b, key, heads), state, batches_TBL)
 
         return jax.jit(steps, donate_argnums=0, out_shardings=(self.state_shardings, None))
 
     @cached_property
     def _evaluate(self):
-        def loss(params, batch) -> Loss:
-            logits_BLV = self.model.apply({"params": params}, batch)
+        def loss(params, heads, batch) -> Loss:
+            logits_BLV = self.model.apply({"params": params}, batch, heads=heads)
             exact, examples = exact_matches(logits_BLV, batch)
             return cross_entropy(logits_BLV, batch).replace(exact=exact, examples=examples)
 
-        def accumulated(params, batch) -> Loss:
+        def accumulated(params, heads, batch) -> Loss:
             # In the micro-batches of training: the logits of a whole batch may not fit.
             micro = jax.tree.map(partial(_split, parts=self.recipe.accumulate), batch)
-            parts = jax.lax.map(partial(loss, params), micro)
+            parts = jax.lax.map(partial(loss, params, heads), micro)
             return jax.tree.map(jnp.sum, parts)
 
         return jax.jit(loss if self.recipe.accumulate == 1 else accumulated)
 
-    def update(self, state: TrainState, batch: Batch, key) -> tuple[TrainState, StepMetrics]:
+    def update(self, state: TrainState, batch: Batch, key, heads=None) -> tuple[TrainState, StepMetrics]:
         """One update, pure. A non-finite loss, gradient or result leaves everything but the counters as it was."""
-        loss, reported, grads = self.gradients(state.params, batch, jax.random.fold_in(key, state.step))
+        loss, reported, grads = self.gradients(state.params, batch, jax.random.fold_in(key, state.step), heads)
         grad_norm = optax.tree.norm(grads)
         applied = jnp.isfinite(loss.total) & jnp.isfinite(grad_norm)
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
@@ -191,7 +192,7 @@ class Program:
         )
         return new, StepMetrics(loss, grad_norm, applied, reported)
 
-    def gradients(self, params, batch: Batch, key) -> tuple[Loss, dict[str, Array], dict]:
+    def gradients(self, params, batch: Batch, key, heads=None) -> tuple[Loss, dict[str, Array], dict]:
         """Loss sums, what variants report, and the gradient of the mean loss per target, over all micro-batches.
 
         The mean is over the targets of the whole batch, so that accumulation changes nothing but rounding. A loss
@@ -205,6 +206,7 @@ class Program:
                 batch,
                 train=True,
                 dropout=self.arch.dropout or None,
+                heads=heads,
                 rngs={"dropout": key},
                 mutable=["losses", "metrics"],
             )

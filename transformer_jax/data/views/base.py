@@ -44,6 +44,10 @@ class View:
         """
         raise NotImplementedError
 
+    def longest(self, sides: tuple[Encoded, ...]) -> tuple[int, int]:
+        """L and M of the shortest rows that hold every example whole; M is 0 where there is no encoder."""
+        raise NotImplementedError
+
     def prompt(self, text: str, tokenizer: Tokenizer) -> Prompt:
         """What to feed a model so that it continues or answers `text`."""
         raise NotImplementedError

@@ -44,6 +44,10 @@ class Pairs(View):
         fields["source_segments"] = encoder["segments"]
         return Rows(fields, dropped=int((~fits_E).sum()))
 
+    def longest(self, sides: tuple[Encoded, ...]) -> tuple[int, int]:
+        source, target = sides
+        return int(target.sizes_E.max()) + 1, int(source.sizes_E.max()) + 1
+
     def prompt(self, text: str, tokenizer: Tokenizer) -> Prompt:
         source = np.concatenate([tokenizer.encode(text)[0], [EOS]]).astype(np.int32)
         return Prompt(np.asarray([EOS], np.int32), source)

@@ -45,6 +45,10 @@ class PromptAnswer(View):
         fields = place(flat, starts(whole_E), sizes_E, row_E, columns(row_E, sizes_E), shape)
         return Rows(fields, dropped=int((~fits_E).sum()))
 
+    def longest(self, sides: tuple[Encoded, ...]) -> tuple[int, int]:
+        prompt, answer = sides
+        return int((prompt.sizes_E + answer.sizes_E).max()) + 1, 0
+
     def prompt(self, text: str, tokenizer: Tokenizer) -> Prompt:
         return Prompt(np.concatenate([tokenizer.encode(text)[0], [EOS]]).astype(np.int32))
 

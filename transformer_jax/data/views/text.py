@@ -47,5 +47,8 @@ class Text(View):
         sizes_P = np.diff(starts_P, append=total)
         return Rows(place(flat, starts_P, sizes_P, row_P, column_P, (n_rows, length)))
 
+    def longest(self, sides: tuple[Encoded, ...]) -> tuple[int, int]:
+        return int(sides[0].sizes_E.max()) + 1, 0
+
     def prompt(self, text: str, tokenizer: Tokenizer) -> Prompt:
         return Prompt(np.concatenate([[EOS], tokenizer.encode(text)[0]]).astype(np.int32))

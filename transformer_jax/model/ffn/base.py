@@ -10,7 +10,13 @@ ffns = Registry("ffn", "transformer_jax.model.ffn", base_fields=("arch",))
 
 
 class FFN(Part):
-    """Works on each position by itself."""
+    """Works on each position by itself.
+
+    Attributes:
+      active_share: class attribute: share of expert parameters that a token uses.
+    """
+
+    active_share = 1.0
 
     def __call__(self, x_BLD, *, ctx: Context, layer: Layer):
         """y_BLD. `ctx` is that of the stack's self-attention: it says which positions are padding."""

@@ -62,6 +62,10 @@ class Attention(Mixer):
             found.append(f"kept={self.kept}: give different heads of 0 to {len(all_heads) - 1} in order, at least one")
         elif not (0 < G <= H and H % G == 0):
             found.append(f"kv_heads={G}: {H} heads cannot be shared out evenly; give a divisor of {H}")
+        if self.kept is not None and self.kv_heads not in (None, 1):
+            found.append(
+                f"kept={self.kept} with kv_heads={self.kv_heads}: heads that share keys are kept or pruned together"
+            )
         if self.window is not None and self.window < 1:
             found.append(f"window={self.window}: give at least 1, or None")
         if self.window is not None and self.crossing:
@@ -70,7 +74,9 @@ class Attention(Mixer):
             found.append(f"softcap={self.softcap}: give a number above 0, or None")
         for name, registry, spec in (("weights", weightings, self.weights), ("qk_norm", norms, self.qk_norm)):
             try:
-                found += [f"{name}: {line}" for line in registry.build(spec, arch=self.own_arch).problems()]
+                found += [
+                    f"{name}: {line}" for line in registry.build(spec, arch=self.own_arch, parent=None).problems()
+                ]
             except UserError as error:
                 found.append(f"{name}: {error}")
         return found

@@ -52,3 +52,13 @@ class Residual(Part):
     def norm(self, name: str = "norm") -> Norm:
         """A norm that `model.norm` names, to be called inside a compact method or `setup`."""
         return norms.build(self.arch.parts.norm, arch=self.arch, name=name)
+
+
+class PreNorm(Residual):
+    """The form of most: sublayers read N(stream), and the logits are computed from N(stream) at the end."""
+
+    def setup(self):
+        self.normalise = self.norm()
+
+    def close(self, stream):
+        return self.normalise(stream)

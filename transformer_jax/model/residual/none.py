@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from transformer_jax.model.residual.base import Residual, residuals
+from transformer_jax.model.residual.base import PreNorm, residuals
 
 
 @residuals.register("none")
-class NoResidual(Residual):
+class NoResidual(PreNorm):
     """f(N(x)): pre-norm without its skip, and N at the end of the stack (Dong et al. 2021; He et al. 2023).
 
     The norm stays where `pre` has it, so that the skip is all that differs. `at` says which sublayers lose
@@ -15,13 +15,7 @@ class NoResidual(Residual):
 
     at: Literal["both", "attention", "ffn"] = "both"
 
-    def setup(self):
-        self.normalise = self.norm()
-
     def __call__(self, stream, branch, *, layer):
         kind = "ffn" if self.sublayer == "ffn" else "attention"
         update = branch(self.normalise(stream))
         return update if self.at in ("both", kind) else stream + update
-
-    def close(self, stream):
-        return self.normalise(stream)

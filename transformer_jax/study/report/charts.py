@@ -13,9 +13,16 @@ from typing import Any
 from transformer_jax.errors import UserError
 from transformer_jax.study.report import words
 from transformer_jax.study.report.collect import Report, Row
-from transformer_jax.study.stats import BETTER, SAME, UNTESTED, WORSE
+from transformer_jax.study.stats import BETTER, NOT_APPLICABLE, SAME, UNTESTED, WORSE
 
-COLOURS = {BETTER: "#15803d", WORSE: "#c2410c", SAME: "#64748b", UNTESTED: "#a8a29e", "baseline": "#1e293b"}
+COLOURS = {
+    BETTER: "#15803d",
+    WORSE: "#c2410c",
+    SAME: "#64748b",
+    UNTESTED: "#a8a29e",
+    NOT_APPLICABLE: "#8b7aa8",
+    "baseline": "#1e293b",
+}
 _GREY, _BAND = "#94a3b8", "#e2e8f0"
 _FAR = 6  # a variant this many times further out than the median one calls for a second, closer picture
 
@@ -50,7 +57,7 @@ def require() -> None:
 def draw(report: Report) -> list[Picture]:
     """Every picture for which the study has data."""
     name, metric = words.metric_name(report), report.metric
-    end = "left" if report.declaration["direction"] == "min" else "right"
+    end = "left" if report.direction == "min" else "right"
     caption = (
         f"Paired difference to {report.baseline.label} with its {words.level(report)} interval; small dots "
         f"are the seeds; the band is the baseline's own sd over seeds; {end} of the line is better."
@@ -156,11 +163,11 @@ def costs(report: Report) -> Any:
 
 
 def curves(report: Report, key: str) -> Any | None:
-    """Small multiples of `key` against steps, a panel per variant; None if no run has logged it."""
+    """Small multiples of `key` against steps, a panel per variant; None if no run has logged it twice."""
     import altair as alt
 
     bands = {row.label: _band(list(_curves(report, row, key).values())) for row in report.rows}
-    if not any(bands.values()):
+    if all(len(band) < 2 for band in bands.values()):
         return None
     return _multiples(alt, report, bands, bands[report.baseline.label], alt.Scale(zero=False))
 

@@ -1,5 +1,6 @@
 """`collect`: a study's directory as one value, from which every output is made."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,14 +8,14 @@ from statistics import median
 
 from transformer_jax.errors import UserError
 from transformer_jax.study import store
-from transformer_jax.study.stats import Comparison, Sample, compare, describe
+from transformer_jax.study.stats import NOT_APPLICABLE, Comparison, Measured, Sample, compare_all, describe
 from transformer_jax.study.store import Run, Store
 from transformer_jax.study.trials import flat
 
 
 @dataclass(frozen=True)
 class Row:
-    """One variant.
+    """One variant, on one metric.
 
     Attributes:
       label: its name.
@@ -38,26 +39,43 @@ class Row:
     def verdict(self) -> str:
         return self.comparison.verdict if self.comparison else "baseline"
 
+    @property
+    def inapplicable(self) -> str:
+        """Why the metric does not apply to the variant; empty if it does."""
+        return self.comparison.reason if self.verdict == NOT_APPLICABLE else ""
+
 
 @dataclass(frozen=True)
 class Report:
-    """What a study found.
+    """What a study found on its primary metric; `also` holds the same of each secondary one.
 
     Attributes:
       directory: of the study.
       declaration: study.json.
       runs: every declared run.
+      metric, direction: what is compared, and which way is better.
       rows: every variant, in declared order.
+      also: the reports of the secondary metrics, in declared order; they have none themselves.
     """
 
     directory: Path
     declaration: dict
     runs: tuple[Run, ...]
+    metric: str
+    direction: str
     rows: tuple[Row, ...]
+    also: "tuple[Report, ...]" = ()
 
     @property
-    def metric(self) -> str:
-        return self.declaration["metric"]
+    def goals(self) -> "tuple[Report, ...]":
+        """The report of each metric, the primary one first."""
+        return (self, *self.also)
+
+    @property
+    def tests(self) -> int:
+        """How many comparisons Holm's correction runs over: all of the study, on all metrics, that were tested."""
+        compared = [row.comparison for goal in self.goals for row in goal.rows if row.comparison]
+        return sum(not math.isnan(comparison.p_corrected) for comparison in compared)
 
     @property
     def baseline(self) -> Row:
@@ -90,7 +108,7 @@ def collect(directory: Path | str) -> Report:
     """Reads the study in `directory`.
 
     Raises:
-      UserError: if there is none, or no run has finished.
+      UserError: if there is none, no run has finished, or a metric does not apply to the baseline.
     """
     holder = Store(directory)
     declaration, runs = holder.declaration(), tuple(holder.runs())
@@ -98,23 +116,41 @@ def collect(directory: Path | str) -> Report:
         raise UserError(f"{directory}: none of the {len(runs)} runs has finished, so there is nothing to report")
     labels = [variant["label"] for variant in declaration["variants"]]
     of = {label: [run for run in runs if run.label == label] for label in labels}
-    values = {label: {run.seed: run.value(declaration["metric"]) for run in of[label]} for label in labels}
-    comparisons = compare(values, declaration["baseline"], declaration["direction"], declaration["alpha"])
+    goals = [(declaration["metric"], declaration["direction"])]
+    goals += [(each["metric"], each["direction"]) for each in declaration["also"]]
+    measured = [_measured(of, *goal) for goal in goals]
+    compared = compare_all(measured, declaration["baseline"], declaration["alpha"])
+    reports = [
+        Report(
+            holder.directory, declaration, runs, *goal, _rows(of, declaration["baseline"], found.values, comparisons)
+        )
+        for goal, found, comparisons in zip(goals, measured, compared, strict=True)
+    ]
+    return dataclasses.replace(reports[0], also=tuple(reports[1:]))
+
+
+def _measured(of: dict[str, list[Run]], metric: str, direction: str) -> Measured:
+    values = {label: {run.seed: run.value(metric) for run in runs} for label, runs in of.items()}
+    reasons = {label: [run.not_applicable(metric) for run in runs] for label, runs in of.items()}
+    absent = {label: next(filter(None, found)) for label, found in reasons.items() if any(found)}
+    return Measured(values, direction, absent)
+
+
+def _rows(of: dict[str, list[Run]], baseline: str, values: dict, comparisons: list[Comparison]) -> tuple[Row, ...]:
     by_label = {each.variant: each for each in comparisons}
-    base = of[declaration["baseline"]]
-    rows = tuple(
+    base = of[baseline]
+    return tuple(
         Row(
             label=label,
             sample=describe(values[label]),
             comparison=by_label.get(label),
-            lost=_lost(of[label], values[label]),
-            parameters=_typical(of[label], "parameters"),
-            parameters_ratio=_ratio(_typical(of[label], "parameters"), _typical(base, "parameters")),
-            speed_ratio=_ratio(_typical(of[label], "tokens_per_second"), _typical(base, "tokens_per_second")),
+            lost=_lost(runs, values[label]),
+            parameters=_typical(runs, "parameters"),
+            parameters_ratio=_ratio(_typical(runs, "parameters"), _typical(base, "parameters")),
+            speed_ratio=_ratio(_typical(runs, "tokens_per_second"), _typical(base, "tokens_per_second")),
         )
-        for label in labels
+        for label, runs in of.items()
     )
-    return Report(holder.directory, declaration, runs, rows)
 
 
 def differing(report: Report) -> dict[str, dict[str, object]]:

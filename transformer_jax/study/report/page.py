@@ -59,6 +59,8 @@ def html(report: Report, pictures: list[Picture]) -> str:
         "relative to the baseline.</p>",
         "<h2>In words</h2>",
         _findings(report),
+        *(_secondary(goal) for goal in report.also),
+        *([f'<p class="small">{escape(words.family(report))}</p>'] if report.also else []),
         *(_picture(each) for each in pictures if not each.name.startswith("differences")),
         "<h2>In what the variants differ</h2>",
         _differing(report),
@@ -75,6 +77,12 @@ def html(report: Report, pictures: list[Picture]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{name}</title><style>{_CSS}</style></head><body><main>" + "\n".join(body) + "</main></body></html>\n"
     )
+
+
+def _secondary(report: Report) -> str:
+    """What was found on one secondary metric."""
+    said = f"<p>{escape(words.direction(report).capitalize())}. {escape(words.findings(report))}</p>"
+    return f"<h2>Secondary metric: {escape(report.metric)}</h2>{said}{_variants(report)}{_findings(report)}"
 
 
 def _figures(report: Report) -> str:
@@ -104,9 +112,9 @@ def _variants(report: Report) -> str:
 
 def _line(report: Report, row: Row) -> str:
     cells = [f"<td>{escape(cell)}</td>" for cell in words.cells(report, row)]
-    lost = f"<br>{escape(row.lost)}" if row.lost else ""
+    beside = "".join(f"<br>{escape(text)}" for text in (row.lost, row.inapplicable) if text)
     chip = f'<span class="chip" style="--mark: {COLOURS[row.verdict]}">{escape(row.verdict)}</span>'
-    cells[5] = f'<td class="left">{chip}{lost}</td>'
+    cells[5] = f'<td class="left{" wrap" if row.inapplicable else ""}">{chip}{beside}</td>'
     return f'<tr class="{"variant" if row.comparison else "baseline"}">{"".join(cells)}</tr>'
 
 
@@ -153,7 +161,8 @@ def _runs(report: Report) -> str:
     rows = []
     for run in report.runs:
         value = run.value(report.metric)
-        shown = words.number(value, report.decimals) if value is not None else run.problem or "–"
+        absent = run.not_applicable(report.metric) or run.problem or "–"
+        shown = words.number(value, report.decimals) if value is not None else absent
         rows.append([run.label, f"seed {run.seed}, {run.status}: {shown}"])
     bad = any(run.status != "finished" for run in report.runs)
     attribute = " open" if bad else ""

@@ -4,7 +4,7 @@ import json
 import math
 
 from transformer_jax.study.report.collect import Report, Row
-from transformer_jax.study.stats import BETTER, SAME, UNTESTED, WORSE
+from transformer_jax.study.stats import BETTER, NOT_APPLICABLE, SAME, UNTESTED, WORSE
 
 INTERVALS = (
     "Intervals are t intervals of each paired difference by itself, not widened for the number of them;"
@@ -30,11 +30,12 @@ def ratio(value: float) -> str:
 
 
 def metric_name(report: Report) -> str:
-    return report.metric.rpartition("/")[2].replace("_", " ")
+    """The metric without the split if that is the usual one: 'loss', but '2x exact match'."""
+    return report.metric.removeprefix("valid/").replace("/", " ").replace("_", " ")
 
 
 def direction(report: Report) -> str:
-    return "lower is better" if report.declaration["direction"] == "min" else "higher is better"
+    return "lower is better" if report.direction == "min" else "higher is better"
 
 
 def level(report: Report) -> str:
@@ -56,6 +57,20 @@ def interval(report: Report, row: Row) -> str:
 def difference(report: Report, row: Row) -> str:
     found = row.comparison.difference if row.comparison else None
     return number(found.mean, report.decimals, sign=True) if found else "–"
+
+
+def family(report: Report) -> str:
+    """Over what the p-values are corrected, where more than one metric is compared."""
+    names = ", ".join(goal.metric for goal in report.also)
+    return (
+        f"p-values are corrected by Holm's method over all {report.tests} tests of the study together, on the primary "
+        f"metric ({report.metric}) and the secondary ones ({names})."
+    )
+
+
+def inapplicable(report: Report) -> list[str]:
+    """The variants that the metric does not apply to, with the reason, a line each."""
+    return [f"{row.label}: not applicable: {row.inapplicable}" for row in report.rows if row.inapplicable]
 
 
 def cells(report: Report, row: Row) -> list[str]:
@@ -92,6 +107,8 @@ def sentence(report: Report, row: Row) -> str:
     if c is None:
         spread = f" over {row.sample.n} seeds" if row.sample.n > 1 else ""
         return f"{row.label} is the baseline: {name} {mean_sd(report, row)}{spread}.{lost}"
+    if c.verdict == NOT_APPLICABLE:
+        return f"{name} is not applicable to {row.label}: {c.reason}.{lost}"
     if c.verdict == UNTESTED:
         shown = f" ({difference(report, row)})" if c.difference else ""
         return f"{row.label} was not tested: {c.reason}{shown}.{lost}"
@@ -115,7 +132,8 @@ def sentence(report: Report, row: Row) -> str:
 def findings(report: Report) -> str:
     """How many variants got each verdict, in a line."""
     verdicts = [row.verdict for row in report.rows if row.comparison]
-    parts = [f"{verdicts.count(v)} {v}" for v in (BETTER, WORSE, SAME, UNTESTED) if v in verdicts]
+    kinds = (BETTER, WORSE, SAME, UNTESTED, NOT_APPLICABLE)
+    parts = [f"{verdicts.count(v)} {v}" for v in kinds if v in verdicts]
     return f"Of {len(verdicts)} variants: " + ", ".join(parts) + "."
 
 
@@ -138,12 +156,17 @@ def warnings(report: Report) -> list[str]:
 def key_figures(report: Report) -> list[tuple[str, str, str]]:
     """(name, value, what it means)."""
     d = report.declaration
+    secondary = [
+        ("secondary metric", metric_name(goal), f"{goal.metric}, {direction(goal)}; declared before the runs")
+        for goal in report.also
+    ]
     return [
         (
             "primary metric",
             metric_name(report),
             f"{report.metric}, {direction(report)}; declared before the runs",
         ),
+        *secondary,
         (
             "runs",
             f"{report.count('finished')} / {len(report.runs)}",

@@ -22,6 +22,8 @@ from transformer_jax.validate import problems
 
 # Float32 logits of magnitude 10 that went through 2 layers: a reordered sum differs by some 1e-6.
 TOLERANCE = 2e-5
+# Without norms the logits of attention reach hundreds, and softmax magnifies their rounding.
+LOOSER = {("norm", "none"): 100.0}
 ROWS = 3
 
 
@@ -52,6 +54,7 @@ class Case:
         self.batch = jax.tree.map(jnp.asarray, blanked(self.plain, junk=7))
         self.apply = lambda params, batch: self.model.apply({"params": params}, batch)
         self.forward = jax.jit(self.apply)
+        self.tolerance = TOLERANCE * max(LOOSER.get(change, 1.0) for change in changes)
         self.logits = self.forward(self.params, self.batch)
 
     @functools.cached_property
@@ -113,7 +116,7 @@ def test_shape_dtype_and_finite(variant):
 UNREACHED = {
     # A branch that is 0 needs no norm.
     ("mixer", "none"): ("attention_residual",),
-    ("cross_mixer", "none"): ("cross_residual",),
+    ("cross_mixer", "none"): ("cross_residual", "encoder"),  # and nothing reads the encoder
     ("ffn", "none"): ("ffn_residual",),
     ("mixer", "mha(weights='uniform')"): ("query", "key"),
 }
@@ -151,8 +154,8 @@ def test_packed_segments_do_not_see_each_other(variant):
     second = small_batch(variant.family, rows=ROWS, seed=3)
     packed = variant.forward(variant.params, join([variant.plain, second]))
     alone = variant.forward(variant.params, blanked(second, junk=7))
-    assert max_abs(packed[:, :L], variant.logits[:, :L]) < TOLERANCE
-    assert max_abs(packed[:, L:], alone[:, :L]) < TOLERANCE
+    assert max_abs(packed[:, :L], variant.logits[:, :L]) < variant.tolerance
+    assert max_abs(packed[:, L:], alone[:, :L]) < variant.tolerance
 
 
 def test_relative_positions_do_not_feel_a_shift(variant):
@@ -164,7 +167,7 @@ def test_relative_positions_do_not_feel_a_shift(variant):
         batch = batch.replace(source_positions_BM=batch.source_positions_BM + 29)
     shifted = variant.forward(variant.params, batch)
     # Angles grow with the position, and so does the rounding of their sines.
-    assert max_abs(shifted[:, :L], variant.logits[:, :L]) < 5 * TOLERANCE
+    assert max_abs(shifted[:, :L], variant.logits[:, :L]) < 5 * variant.tolerance
 
 
 def test_cached_decoding_equals_full_forward(variant):
@@ -178,7 +181,7 @@ def test_cached_decoding_equals_full_forward(variant):
     step = jax.jit(apply)
     logits, cache = step({"params": variant.params}, prefill)
     for row, length in enumerate(lengths):
-        assert max_abs(logits[row, :length], variant.logits[row, :length]) < TOLERANCE
+        assert max_abs(logits[row, :length], variant.logits[row, :length]) < variant.tolerance
     for i in range(4):
         at = lengths[:, None] + i
         token = np.take_along_axis(variant.plain.tokens_BL, at, axis=1)
@@ -186,7 +189,7 @@ def test_cached_decoding_equals_full_forward(variant):
         one = Batch(token, token, ones, at.astype(np.int32), ones, ones)
         logits, cache = step({"params": variant.params, **cache}, one)
         expected = np.take_along_axis(np.asarray(variant.logits), at[:, :, None], axis=1)
-        assert max_abs(logits, expected) < TOLERANCE
+        assert max_abs(logits, expected) < variant.tolerance
     assert step._cache_size() <= 3  # prefill, the cache's first layout from it, and its own
 
 
@@ -201,7 +204,7 @@ def test_it_equals_the_numpy_reference(variant):
     theirs = reference.logits(config, variant.params, batch, row=0, length=2 * L)
     valid = batch.segments_BL[0] > 0
     # float32 against float64 on logits of magnitude 10.
-    np.testing.assert_allclose(ours[valid], theirs[valid], atol=5e-5, rtol=1e-5)
+    np.testing.assert_allclose(ours[valid], theirs[valid], atol=2.5 * variant.tolerance, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -220,7 +223,7 @@ def test_bfloat16_computes_near_float32(variant):
 def test_jit_equals_eager(variant):
     with jax.disable_jit():
         eager = variant.apply(variant.params, variant.batch)
-    assert max_abs(eager[:, :L], variant.logits[:, :L]) < TOLERANCE
+    assert max_abs(eager[:, :L], variant.logits[:, :L]) < variant.tolerance
 
 
 @pytest.mark.slow
@@ -229,7 +232,7 @@ def test_scan_unroll_remat_and_plain_attention_are_one_model(variant):
     model = families.build(variant.family, arch=arch)
     jax.tree.map(np.testing.assert_array_equal, fresh(model), variant.fresh)
     logits = jax.jit(lambda p, b: model.apply({"params": p}, b))(variant.params, variant.batch)
-    assert max_abs(logits[:, :L], variant.logits[:, :L]) < TOLERANCE
+    assert max_abs(logits[:, :L], variant.logits[:, :L]) < variant.tolerance
 
 
 @pytest.mark.slow

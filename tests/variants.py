@@ -25,9 +25,8 @@ EXTRA = {
         "mha(window=3), mha(kv_heads=2)",
     ],
     "cross_mixer": ["mha(kv_heads=1)"],
+    "ffn": ["moe(capacity=2.0)", "moe(top=1)"],  # as many slots as there can be tokens: none is dropped
 }
-# The arguments that the table gives in place of a variant's defaults, which small models would not feel.
-SMALL: dict[str, str] = {}
 
 
 def cases() -> Iterator[tuple[str, str, dict]]:
@@ -48,7 +47,7 @@ def _changes() -> Iterator[tuple[str, dict]]:
     for key, registry in MODEL_SPECS.items():
         if key in ("family", "encoder_mixer"):  # which follows mixer
             continue
-        names = [SMALL.get(name, name) for name in registry.names()]
+        names = registry.names()
         if key == "mixer":
             names += [f"mha(weights={name!r})" for name in weightings.names()]
         for spec in [*names, *EXTRA.get(key, [])]:

@@ -43,7 +43,8 @@ class GRU(Recurrent):
         input_D3D = self.weight("input", (D, 3, D), axes, fan_in(D), layer)
         # Gathered before the loop, not in each of its steps.
         hidden_D3D = constrain(self.weight("hidden", (D, 3, D), axes, fan_in(D), layer), None, None, None)
-        bias_3D = self.weight("bias", (3, D), (None, "norm"), nn.initializers.zeros, layer)
+        # Without a named dimension: it is a bias, and no matrix that decays.
+        bias_3D = self.weight("bias", (3, D), (None, None), nn.initializers.zeros, layer)
         x_LB3D = jnp.einsum("BLD,DGE->LBGE", x_BLD, input_D3D, preferred_element_type=jnp.float32) + bias_3D
         h_LBD, state = over_time(
             lambda state, x_B3D: gru_cell(state, x_B3D, hidden_D3D),

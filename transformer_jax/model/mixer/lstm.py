@@ -51,7 +51,8 @@ class LSTM(Recurrent):
         input_D4D = self.weight("input", (D, 4, D), axes, fan_in(D), layer)
         # Gathered before the loop, not in each of its steps.
         hidden_D4D = constrain(self.weight("hidden", (D, 4, D), axes, fan_in(D), layer), None, None, None)
-        bias_4D = self.weight("bias", (4, D), (None, "norm"), forget_start, layer)
+        # Without a named dimension: it is a bias, and no matrix that decays.
+        bias_4D = self.weight("bias", (4, D), (None, None), forget_start, layer)
         x_LB4D = jnp.einsum("BLD,DGE->LBGE", x_BLD, input_D4D, preferred_element_type=jnp.float32) + bias_4D
         h_LBD, state = over_time(
             lambda state, x_B4D: lstm_cell(state, x_B4D, hidden_D4D),

@@ -111,14 +111,14 @@ class Mamba2(Recurrent):
         out_ED = self.weight("out", (E, D), ("ffn", "width"), fan_in(E), layer)
         return jnp.einsum("BLE,ED->BLD", y_BLE.astype(self.dtype), out_ED), state
 
-    def project(self, x_BLD, name: str, size: int, axis: str | None, layer):
+    def project(self, x_BLD, name: str, size: int, axis: str, layer):
         """x W."""
         D = self.arch.dims.width
         return jnp.einsum("BLD,DE->BLE", x_BLD, self.weight(name, (D, size), ("width", axis), fan_in(D), layer))
 
     def convolve(self, x_BLD, name: str, past_BPE, read, layer):
         """(silu(conv(x W) + b), the next past) of channel group `name`."""
-        size, axis = self.channels[name], "ffn" if name == "x" else None
+        size, axis = self.channels[name], "ffn" if name == "x" else "head_size"
         x_BLE = self.project(x_BLD, f"in_{name}", size, axis, layer)
         taps_WE = self.weight(f"conv_{name}", (self.conv, size), (None, axis), fan_in(self.conv), layer)
         bias_E = self.weight(f"conv_{name}_bias", (size,), (axis,), nn.initializers.zeros, layer)

@@ -55,10 +55,13 @@ class Residual(Part):
 
 
 class PreNorm(Residual):
-    """The form of most: sublayers read N(stream), and the logits are computed from N(stream) at the end."""
+    """The form of most: x + f(N(x)), and N at the end of the stack; a variant changes what it changes."""
 
     def setup(self):
         self.normalise = self.norm()
+
+    def __call__(self, stream, branch, *, layer):
+        return stream + branch(self.normalise(stream))
 
     def close(self, stream):
         return self.normalise(stream)

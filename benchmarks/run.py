@@ -3,7 +3,12 @@
 python -m benchmarks.run train --config=configs/lm_web.py
 python -m benchmarks.run train --config=configs/gpt2_124m.py --synthetic --vocab=50257 --record
 
-Prints a table. With --record it also adds a line to benchmarks/results.jsonl and a row to benchmarks/RESULTS.md.
+python -m benchmarks.run variants --record
+
+python -m benchmarks.run init --out=docs
+
+`train` prints a table. With --record it also adds a line to results.jsonl and a row to RESULTS.md in this folder.
+`variants` measures every variant beside the plain model, `init` what each residual scheme starts from at depth.
 """
 
 import argparse
@@ -56,6 +61,55 @@ def train(args, overrides: dict[str, str], argv: list[str]) -> None:
         print(f"recorded in {args.out / 'results.jsonl'} and {args.out / 'RESULTS.md'}")
 
 
+def variants(args, overrides: dict[str, str], argv: list[str]) -> None:
+    """Measures every variant beside the plain model."""
+    if overrides:
+        raise UserError(f"--config.{next(iter(overrides))}: `variants` takes no config; see --help for its sizes")
+    for name in ("repeats", "width", "layers", "length", "rows"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name}={getattr(args, name)}: give 1 or more")
+    import jax
+
+    from benchmarks import record as record_lib
+    from benchmarks.measure import machine
+    from benchmarks.variants import Cost, measure_variants, table
+
+    def tell(cost: Cost) -> None:
+        relative = (
+            f"{cost.ratio[0]:5.2f} x  memory {cost.memory_ratio:5.2f} x  parameters {cost.parameters_ratio:6.3f} x"
+        )
+        print(f"{cost.key:12} {cost.spec:28} {cost.step_ms:8.1f} ms  {relative}", flush=True)
+
+    sizes = {name: getattr(args, name) for name in ("width", "layers", "length", "rows")}
+    costs = measure_variants(args.only, repeats=args.repeats, tell=tell, **sizes)
+    if args.record:
+        here = machine()
+        header = (
+            f"`{record_lib.command_line(argv)} --record`, {datetime.now(UTC):%Y-%m-%d}, {here['device_count']} x "
+            f"{here['device_kind']} ({here['cpu_count']} cores), jax {jax.__version__}: "
+            f"{args.layers} layers of width {args.width}, {args.rows} rows of {args.length} tokens, float32, "
+            f"{args.repeats} pairs each."
+        )
+        (args.out / "VARIANTS.md").write_text(table(costs, header))
+        print(f"recorded in {args.out / 'VARIANTS.md'}")
+
+
+def init(args, overrides: dict[str, str], argv: list[str]) -> None:
+    """Records activations and gradients of each residual scheme at initialisation."""
+    if overrides:
+        raise UserError(f"--config.{next(iter(overrides))}: `init` takes no config; see --help for its sizes")
+    if args.depth < 1 or not args.out.is_dir():
+        raise UserError(f"--depth={args.depth}, --out={args.out}: give 1 or more, and a folder")
+    from benchmarks import record as record_lib
+    from benchmarks.init_scale import picture, scales, table
+
+    found = scales(args.depth)
+    command = record_lib.command_line([arg for arg in argv if not arg.startswith("--out")]) + " --out=docs"
+    (args.out / "init_scale.md").write_text(table(found, command))
+    picture(found, args.out / "init_scale.png")
+    print(table(found, command))
+
+
 def _check(args) -> None:
     for name in ("repeats", "steps"):
         value = getattr(args, name)
@@ -81,6 +135,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--vocab", type=int, help="vocabulary of --synthetic")
     sub.add_argument("--record", action="store_true", help="add the result to results.jsonl and RESULTS.md")
     sub.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of these files (benchmarks/)")
+
+    sub = commands.add_parser("variants", help=variants.__doc__, allow_abbrev=False)
+    sub.set_defaults(command=variants)
+    sub.add_argument("--only", help="one key of the model section, such as mixer (all)")
+    sub.add_argument("--repeats", type=int, default=5, help="pairs of steps per variant (5)")
+    for name, size in (("width", 128), ("layers", 4), ("length", 256), ("rows", 4)):
+        sub.add_argument(f"--{name}", type=int, default=size, help=f"({size})")
+    sub.add_argument("--record", action="store_true", help="write the table to VARIANTS.md")
+    sub.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of VARIANTS.md (benchmarks/)")
+
+    sub = commands.add_parser("init", help=init.__doc__, allow_abbrev=False)
+    sub.set_defaults(command=init)
+    sub.add_argument("--depth", type=int, default=24, help="layers (24)")
+    sub.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of init_scale.md and .png")
     return parser
 
 

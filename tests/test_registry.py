@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from transformer_jax.errors import UserError
-from transformer_jax.registry import Registry, format_spec, parse_spec
+from transformer_jax.registry import Registry, format_spec, parse_pattern, parse_spec
 
 things = Registry("thing", "transformer_jax.errors", base_fields=("given",))
 
@@ -51,6 +51,26 @@ def test_mistakes_are_told(spec, told):
     with pytest.raises(UserError) as error:
         things.build(spec, given=1)
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text, specs",
+    [
+        ("box", ("box",)),
+        ("(box)*3", ("box",)),
+        ("(box)*3, bag", ("box", "box", "box", "bag")),
+        ("(box(size=1.0), bag)*2", ("box(size=1.0)", "bag")),
+        ("((box)*2, bag)*2, box", ("box", "box", "bag", "box", "box", "bag", "box")),
+    ],
+)
+def test_patterns_are_read_to_their_shortest_period(text, specs):
+    assert parse_pattern(text) == specs
+
+
+@pytest.mark.parametrize("text", ["(box)*0", "(box)*x", "(box)*2.0", "", "box,, bag"])
+def test_bad_patterns_are_told(text):
+    with pytest.raises(UserError, match="pattern"):
+        parse_pattern(text)
 
 
 def test_a_name_is_given_once():

@@ -48,7 +48,9 @@ class Entry:
 
 def registries() -> dict[str, Registry]:
     """Where a spec is written -> the registry that reads it."""
-    model = {f"model.{key}": registry for key, registry in MODEL_SPECS.items()} | {WEIGHTS: weightings}
+    # An encoder's mixers are those of a decoder.
+    model = {f"model.{key}": registry for key, registry in MODEL_SPECS.items() if key != "encoder_mixer"}
+    model[WEIGHTS] = weightings
     data = {"data.corpus": corpora, "data.tokenizer": tokenizers, "data.view": views}
     return model | data | {"optim.schedule": schedules}
 
@@ -85,8 +87,7 @@ def _entry(key: str, registry: Registry, name: str, plain: dict[str, int]) -> En
     line = ((cls.__doc__ or "").strip().splitlines() or [""])[0]
     papers = _PAPER.findall(line)
     equation = _PAPER.sub("", line).strip().rstrip(".")
-    spec = format_spec(name, **{option: _default(field) for option, field in registry.options(name).items()})
-    entry = Entry(name, spec, equation, "; ".join(papers))
+    entry = Entry(name, _spec(registry, name), equation, "; ".join(papers))
     if not key.startswith("model.") or key == "model.family":
         return entry
     family = "encoder_decoder" if key == "model.cross_mixer" else "decoder_only"
@@ -100,6 +101,17 @@ def _entry(key: str, registry: Registry, name: str, plain: dict[str, int]) -> En
         crossing="cross" in cls.places if key == "model.mixer" else None,
         any_length=_has_no_limit(cls) if position else None,
     )
+
+
+def _spec(registry: Registry, name: str) -> str:
+    """The spec with defaults; options that a whole family of variants takes are written out at one of them only."""
+    cls, options = registry.lookup(name), registry.options(name)
+    shown_at = getattr(cls, "options_shown_at", name)
+    shared = [] if shown_at == name else [option for option in options if option in registry.options(shown_at)]
+    own = format_spec(name, **{option: _default(field) for option, field in options.items() if option not in shared})
+    if not shared:
+        return own
+    return f"{own[:-1]}, …)" if own.endswith(")") else f"{own}(…)"
 
 
 def _has_no_limit(cls) -> bool:
@@ -160,8 +172,9 @@ def as_markdown(entries: dict[str, list[Entry]]) -> str:
         "in the feed-forward and rows of 1024 tokens. *Cached* says whether decoding with a cache equals the full",
         "forward pass, *cross* whether it can read an encoder's output, *any length* whether it is defined past the",
         "training length (not whether it is good there).",
-        "`model.position`, `model.mixer`, `model.cross_mixer` and `model.ffn` may be patterns over layers, such as",
-        "`'(mha(window=128))*3, mha'`.",
+        "`…` stands for the options that all attentions (see `mha`) or all rotations (see `rope`) take.",
+        "`model.position`, `model.mixer`, `model.encoder_mixer` (as `model.mixer` unless it is given),",
+        "`model.cross_mixer` and `model.ffn` may be patterns over layers, such as `'(mha(window=128))*3, mha'`.",
     ]
     for key, variants in entries.items():
         columns = ["spec", "equation", "source"]

@@ -11,5 +11,7 @@ class GELU(Plain):
 
     approximate: bool = True
 
+    cost = "2 products with D x F matrices"
+
     def activation(self, h_BLF):
         return jax.nn.gelu(h_BLF, approximate=self.approximate)

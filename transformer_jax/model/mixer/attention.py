@@ -39,6 +39,7 @@ class Attention(Mixer):
 
     reads = frozenset({"bias", "once", "query", "key", "scores", "values"})
     has_heads = True
+    options_shown_at = "mha"  # in the catalogue
 
     @property
     def heads(self) -> int:

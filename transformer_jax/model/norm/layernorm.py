@@ -23,6 +23,8 @@ class LayerNorm(Norm):
 
     eps: float = 1e-5
 
+    cost = "two sums over D"
+
     @nn.compact
     def __call__(self, x_BLD):
         D = x_BLD.shape[-1]

@@ -5,7 +5,9 @@ from transformer_jax.model.norm.base import Norm, norms
 
 @norms.register("none")
 class NoNorm(Norm):
-    """x: the control condition of every norm (Vaswani et al. 2017 without their layer normalisation)."""
+    """x: the control condition of every norm."""
+
+    cost = "nothing"
 
     def __call__(self, x_BLD):
         return x_BLD

@@ -22,6 +22,8 @@ class RMSNorm(Norm):
 
     eps: float = 1e-6
 
+    cost = "one sum over D"
+
     @nn.compact
     def __call__(self, x_BLD):
         scale_D = self.weight("scale", (x_BLD.shape[-1],), ("norm",), nn.initializers.ones)

@@ -33,6 +33,8 @@ def alibi_bias(
 class Alibi(Position):
     """Logits - m_h |i - j|, m_h = 2^(-8h/H) (Press et al. 2022, sec. 3); symmetric where attention looks both ways."""
 
+    cost = "H L M bias, once per stack"
+
     relative = True
 
     def bias(self, qpos_BL, kpos_BM):

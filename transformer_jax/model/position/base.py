@@ -116,6 +116,7 @@ class Rotary(Position):
     interleaved: bool = False
 
     relative = True
+    options_shown_at = "rope"  # in the catalogue
 
     @property
     def n_rotated(self) -> int:

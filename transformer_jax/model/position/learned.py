@@ -16,6 +16,8 @@ class Learned(Position):
 
     length: int | None = None
 
+    cost = "an addition per token"
+
     @property
     def limit(self) -> int:
         return self.arch.dims.length if self.length is None else self.length

@@ -7,4 +7,6 @@ from transformer_jax.model.position.base import Position, positions
 class NoPosition(Position):
     """No term. A causal mask alone lets a decoder count (Haviv et al. 2022; Kazemnejad et al. 2023)."""
 
+    cost = "nothing"
+
     relative = True

@@ -21,5 +21,7 @@ class Sinusoidal(Position):
 
     base: float = 1e4
 
+    cost = "an addition per token"
+
     def embed(self, x_BLD, pos_BL):
         return x_BLD + sinusoid(pos_BL, x_BLD.shape[-1], self.base).astype(x_BLD.dtype)

@@ -42,6 +42,8 @@ class T5(Position):
     buckets: int = 32
     max_distance: int = 128
 
+    cost = "H L M bias, once per stack"
+
     relative = True
 
     def problems(self) -> list[str]:

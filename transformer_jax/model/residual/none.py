@@ -15,6 +15,8 @@ class NoResidual(PreNorm):
 
     at: Literal["both", "attention", "ffn"] = "both"
 
+    cost = "no addition"
+
     def __call__(self, stream, branch, *, layer):
         kind = "ffn" if self.sublayer == "ffn" else "attention"
         update = branch(self.normalise(stream))

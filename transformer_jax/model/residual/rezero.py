@@ -9,6 +9,8 @@ from transformer_jax.model.residual.base import Residual, residuals
 class ReZero(Residual):
     """x + α f(x), α learned, 0 at the start, and no norm (Bachlechner et al. 2020, arXiv 2003.04887, eq. 1)."""
 
+    cost = "1 factor per sublayer, no norm"
+
     @nn.compact
     def __call__(self, stream, branch, *, layer):
         alpha = self.weight("alpha", (), (), nn.initializers.zeros)

@@ -16,10 +16,11 @@ from transformer_jax.inspect.prune import prune
 from transformer_jax.model.heads import Head, heads_in, present, without
 from transformer_jax.train import rundir
 from transformer_jax.train.checkpoint import Checkpoints
+from transformer_jax.train.clock import Clock
 from transformer_jax.train.flops import count
 from transformer_jax.train.loop import compiled_program
 
-RANDOM_ORDERS = 5
+RANDOM_ORDERS = 3
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def prune_run(workdir: Path, out: Path, *, keep: int, by: str, split: str, batch
     heads = heads_in(everything)
     if not 0 <= keep < len(heads):
         raise UserError(f"--keep={keep}: the model has {len(heads)} heads; give 0 to {len(heads) - 1}")
-    found = list(_data_of(run, workdir).eval_batches(split, batches))
+    data = _data_of(run, workdir)
+    found = list(data.eval_batches(split, batches))
     scores = {"importance": importance, "leave_one_out": leave_one_out}[by](model, run.params, found)
     removed = sorted(scores, key=scores.__getitem__)[: len(heads) - keep]
     masks = without(everything, removed)
@@ -110,9 +112,13 @@ def prune_run(workdir: Path, out: Path, *, keep: int, by: str, split: str, batch
     state = state.replace(ema=None if state.ema is None else state.params)
     rundir.claim(out, config)
     run.tokenizer.save(out / "tokenizer.json")
+    iterator = data.train_iterator()
     checkpoints = Checkpoints(out / "checkpoints", keep=1)
-    checkpoints.save(run.step, state, {})
+    # As a run leaves it that has just begun with its data, so that it could be trained on.
+    rest = {"data": iterator.get_state(), "clock": Clock().state(), "pending": [], "reported": []}
+    checkpoints.save(run.step, state, rest)
     checkpoints.close()
+    iterator.close()
     difference = _largest_difference(model, run.params, masks, program.model, params, found[0])
     told = {"heads": len(heads), "kept": keep, "by": by, "removed": [str(head) for head in removed]}
     told |= {"parameters": [count(run.params), count(params)], "difference": difference}

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from transformer_jax import config_file
+from transformer_jax.combinations import MODEL_SPECS
 from transformer_jax.data.tokenizers.base import SPECIALS
 from transformer_jax.errors import UserError
 
@@ -68,6 +69,11 @@ def variants(args, overrides: dict[str, str], argv: list[str]) -> None:
     for name in ("repeats", "width", "layers", "length", "rows"):
         if getattr(args, name) < 1:
             raise UserError(f"--{name}={getattr(args, name)}: give 1 or more")
+    keys = [key for key in MODEL_SPECS if key not in ("family", "encoder_mixer")]
+    if args.only not in (None, *keys):
+        raise UserError(f"--only={args.only}: give one of {', '.join(keys)}")
+    if args.record and (args.only or not args.out.is_dir()):
+        raise UserError(f"--record writes the whole table into a folder: --only={args.only}, --out={args.out}")
     import jax
 
     from benchmarks import record as record_lib
@@ -102,7 +108,9 @@ def init(args, overrides: dict[str, str], argv: list[str]) -> None:
         raise UserError(f"--depth={args.depth}, --out={args.out}: give 1 or more, and a folder")
     from benchmarks import record as record_lib
     from benchmarks.init_scale import picture, scales, table
+    from transformer_jax.study.report.charts import require
 
+    require()
     found = scales(args.depth)
     command = record_lib.command_line([arg for arg in argv if not arg.startswith("--out")]) + " --out=docs"
     (args.out / "init_scale.md").write_text(table(found, command))

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from benchmarks.measure import synthetic_batch
 from transformer_jax import config as config_lib
 from transformer_jax.combinations import MODEL_SPECS, part_problems
+from transformer_jax.errors import UserError
 from transformer_jax.model.weighting import weightings
 from transformer_jax.parallel.mesh import make_mesh
 from transformer_jax.train import flops
@@ -77,10 +78,16 @@ def measure_variants(
     Args:
       only: a key of the model section, such as 'mixer'; None for all.
       tell: gets each cost as it is found.
+
+    Raises:
+      UserError: for sizes that no model can have.
     """
     sizes = dict(width=width, layers=layers)
     plain: dict[tuple, _Step] = {}
     found = []
+    refused = part_problems(_config(sizes, length, rows))
+    if refused:
+        raise UserError("; ".join(refused))
     for key, spec, changes in _changes(only):
         config = _config(sizes | changes, length, rows)
         if part_problems(config):

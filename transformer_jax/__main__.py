@@ -120,7 +120,9 @@ def inspect_heads(args, overrides) -> None:
     """Ranks the heads of a trained run, and shows the loss as they are removed."""
     from transformer_jax.inspect.picture import draw
     from transformer_jax.inspect.run import inspect_heads as look
+    from transformer_jax.study.report.charts import require
 
+    require()
     report = look(args.workdir, split=args.split, batches=args.batches)
     print(f"{'head':24}{'importance':>12}{'loss without it':>18}")
     for head in reversed(report.order("importance")):

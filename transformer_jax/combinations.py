@@ -113,13 +113,17 @@ def _layer_problems(config, arch: Arch, stack: str) -> list[str]:
     return found
 
 
+def _is_explicit(mixer, scheme) -> bool:
+    return isinstance(mixer, Attention) and not mixer.problems() and not mixer.fuses(scheme)
+
+
 def _mixer_problems(config, key: str, spec: str, mixer, scheme) -> list[str]:
     found = []
     place = "cross" if key == "cross_mixer" else "self"
     if place not in mixer.places and not mixer.problems():
         fit = [name for name in mixers.names() if place in mixers.lookup(name).places]
         found.append(f"model.{key}={spec!r} cannot stand in {place}-attention; give one of {', '.join(fit)}")
-    if config.model.attention in ("xla", "cudnn") and isinstance(mixer, Attention) and not mixer.fuses(scheme):
+    if config.model.attention in ("xla", "cudnn") and _is_explicit(mixer, scheme):
         found.append(
             f"model.attention={config.model.attention!r}: the fused kernel does not compute model.{key}={spec!r} "
             "with this position scheme; give 'auto' or 'plain'"

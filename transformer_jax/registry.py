@@ -34,11 +34,14 @@ def parse_spec(spec: str) -> tuple[str, tuple[tuple[str, object], ...]]:
         return node.id, ()
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)) or node.args:
         raise UserError(f"cannot read the spec {spec!r}: {wanted}")
+    names = [keyword.arg for keyword in node.keywords]
+    if None in names or len(set(names)) < len(names):
+        raise UserError(f"cannot read the spec {spec!r}: {wanted}")
     arguments = {}
     for keyword in node.keywords:
         try:
             arguments[keyword.arg] = ast.literal_eval(keyword.value)
-        except ValueError:
+        except (ValueError, TypeError):
             raise UserError(f"in the spec {spec!r}, {keyword.arg} is not a literal: {wanted}") from None
     return node.func.id, tuple(arguments.items())
 

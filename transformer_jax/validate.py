@@ -135,7 +135,7 @@ def _mesh_problems(config, n_devices: int, platform: str) -> list[str]:
 def _sharding_problems(config, n_devices: int) -> list[str]:
     """Parameters that their mesh axes cannot divide. The vocabulary is not known yet and left out."""
     sizes = axis_sizes(config.mesh, n_devices)
-    if sizes["fsdp"] == sizes["tensor"] == 1:
+    if sizes["fsdp"] == sizes["tensor"] == sizes["expert"] == 1:
         return []
     arch = Arch.from_config(config, vocab=sizes["tensor"], platform="cpu")
     arch = dataclasses.replace(arch, dims=dataclasses.replace(arch.dims, vocab_rows=sizes["tensor"]))

@@ -55,9 +55,9 @@ def inspect_heads(workdir: Path, *, split: str, batches: int) -> HeadReport:
       batches: of the split, at most; 0 is all.
 
     Raises:
-      UserError: if the model has no heads, or the split too few rows.
+      UserError: if the model has no heads or was trained with a mask, or the split has too few rows.
     """
-    run = load_run(workdir)
+    run = _load_unmasked(workdir)
     model, heads = run.program.model, heads_in(present(run.program.arch))
     if not heads:
         raise UserError(f"{workdir}: model.mixer={run.config.model.mixer!r} has no heads")
@@ -89,12 +89,12 @@ def prune_run(workdir: Path, out: Path, *, keep: int, by: str, split: str, batch
       `kept` and `parameters` of both models, and `difference`, the largest between their logits on a batch.
 
     Raises:
-      UserError: if `keep` is out of range, or `out` is not empty.
+      UserError: if `keep` is out of range, `out` is not empty, or the run was trained with a mask.
     """
     out = Path(out).absolute()
     if out.exists() and any(out.iterdir()):
         raise UserError(f"--out={out} is not empty; give a new directory")
-    run = load_run(workdir)
+    run = _load_unmasked(workdir)
     model, everything = run.program.model, present(run.program.arch)
     heads = heads_in(everything)
     if not 0 <= keep < len(heads):
@@ -124,6 +124,16 @@ def prune_run(workdir: Path, out: Path, *, keep: int, by: str, split: str, batch
     told |= {"parameters": [count(run.params), count(params)], "difference": difference}
     write_json(out / "pruned.json", told | {"from": config_lib.fingerprint(run.config), "step": run.step})
     return told
+
+
+def _load_unmasked(workdir: Path) -> LoadedRun:
+    run = load_run(workdir)
+    if run.config.model.head_mask not in ("", "all"):
+        raise UserError(
+            f"{workdir}: it was trained with model.head_mask={run.config.model.head_mask!r}, and heads are ranked "
+            "among all that a model has"
+        )
+    return run
 
 
 def _data_of(run: LoadedRun, workdir: Path):

@@ -79,7 +79,8 @@ class Arch:
 
     def of(self, stack: str) -> "Arch":
         """The architecture as 'encoder' or 'decoder' sees it."""
-        return replace(self, parts=self.parts.of(stack))
+        parts = self.parts.of(stack)
+        return replace(self, parts=parts if "cross" in self.sublayers(stack) else replace(parts, cross_mixer="none"))
 
     def at(self, layer: int) -> "Arch":
         """The architecture as one layer sees it: its own specs in place of patterns."""

@@ -66,7 +66,8 @@ def without(masks: Masks, heads: Iterable[Head]) -> Masks:
     masks = jax.tree.map(np.copy, masks)
     for head in heads:
         if head not in have:
-            raise UserError(f"there is no head {head}: give one of {', '.join(map(str, sorted(have)))}")
+            known = f"give one of {', '.join(map(str, sorted(have)))}" if have else "the model has no heads"
+            raise UserError(f"there is no head {head}: {known}")
         masks[head.stack][head.sublayer][head.layer, head.head] = 0
     return masks
 

@@ -131,7 +131,7 @@ class Store:
         if added:
             known = sum(run.status in (FINISHED, DIVERGED) for run in self.runs())
             amendment = {"when": time.strftime("%Y-%m-%d %H:%M"), "added": added, "results_known": known}
-            write_json(path, new | {"amendments": [*old["amendments"], amendment]})
+            write_json(path, new | {"declared": old["declared"], "amendments": [*old["amendments"], amendment]})
         return planned
 
     def declaration(self) -> dict:

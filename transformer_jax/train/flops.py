@@ -53,7 +53,7 @@ def flops_per_token(arch: Arch, boxed_params, length: int, source_length: int) -
     total = 6.0 * arch.dims.vocab_rows * arch.dims.width * length
     for path, leaf in jax.tree_util.tree_leaves_with_path(boxed_params, is_leaf=is_boxed):
         stack, *keys = (part.key for part in path)
-        if stack not in tokens or not is_matrix(keys[-1], leaf.names) or leaf.names[0] in _LOOKED_UP:
+        if stack not in tokens or not is_matrix(keys[-1], leaf.names) or _first(leaf.names) in _LOOKED_UP:
             continue
         # Cross-attention computes its keys and values on the source's tokens.
         on_source = "cross" in keys and keys[-1] in ("key", "value") and stack == "decoder"
@@ -65,6 +65,11 @@ def flops_per_token(arch: Arch, boxed_params, length: int, source_length: int) -
     if source_length:
         total += 3.0 * sum(_mixing(arch, n, "encoder", source_length, 0) for n in range(arch.encoder_layers))
     return total / (length + source_length)
+
+
+def _first(names: tuple) -> str | None:
+    """The first axis of a parameter, that of the layers passed over."""
+    return next((name for name in names if name != "layers"), None)
 
 
 def _share_of_experts(arch: Arch, keys: list[str]) -> float:

@@ -56,6 +56,8 @@ class Attention(Mixer):
         return dataclasses.replace(self.arch, dims=dataclasses.replace(self.arch.dims, heads=self.heads))
 
     def problems(self) -> list[str]:
+        if self.kept is not None and not all(type(head) is int for head in self.kept):
+            return [f"kept={self.kept}: give the numbers of heads"]
         H, G = self.heads, self.groups
         all_heads = range(self.arch.dims.heads)
         found = []

@@ -19,6 +19,7 @@ class RopeDynamicNTK(Rotary):
     trained: int | None = None
 
     cost = "that of rope"
+    cached = False  # a cache may have room for more than the row holds, and then another base
 
     def problems(self) -> list[str]:
         found = super().problems()

@@ -12,7 +12,7 @@ class Parallel(PreNorm):
     norms=1: the sublayers share one norm. norms=2: each has its own (Black et al. 2022, GPT-NeoX).
     Cross-attention, which those models do not have, reads the layer's input too.
 
-    The stream is (what the layer's sublayers read, the sum so far); with norms=2 the norm is still to come.
+    The stream is (the sum so far, what the layer's sublayers read); with norms=2 the norm is still to come.
     """
 
     norms: Literal[1, 2] = 1
@@ -23,11 +23,11 @@ class Parallel(PreNorm):
         return x_BLD, x_BLD
 
     def __call__(self, stream, branch, *, layer):
-        shared_BLD, sum_BLD = stream
+        sum_BLD, shared_BLD = stream
         if self.sublayer == "attention":  # the first of its layer
             shared_BLD = self.normalise(sum_BLD) if self.norms == 1 else sum_BLD
         input_BLD = shared_BLD if self.norms == 1 else self.normalise(shared_BLD)
-        return shared_BLD, sum_BLD + branch(input_BLD)
+        return sum_BLD + branch(input_BLD), shared_BLD
 
     def close(self, stream):
-        return self.normalise(stream[1])
+        return self.normalise(stream[0])

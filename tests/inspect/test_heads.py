@@ -145,6 +145,20 @@ def test_heads_that_share_keys_are_not_pruned():
         prune(config, params, masks, vocab=VOCAB)
 
 
+def test_mixers_without_heads_stay_and_biases_are_not_lost():
+    config = small_config(mixer="lstm, mha", position="none")
+    model, params = init(Arch.from_config(config, vocab=VOCAB, platform="cpu"))
+    masks = without(present(model.arch), heads_in(present(model.arch))[:1])
+    pruned, small = prune(config, params, masks, vocab=VOCAB)
+    assert pruned.model.mixer == "lstm, mha(kept=(1, 2, 3))"
+    assert set(small["decoder"]["layers"]["slot0"]["attention"]) == {"input", "hidden", "bias", "out"}
+    config = small_config(bias=True)
+    model, params = init(Arch.from_config(config, vocab=VOCAB, platform="cpu"))
+    masks = without(present(model.arch), heads_in(present(model.arch))[:4])
+    with pytest.raises(UserError, match="output bias would be lost"):
+        prune(config, params, masks, vocab=VOCAB)
+
+
 def test_mixed_layers_are_one_model_in_any_grouping():
     """A pattern written twice over is the same model: `(a, b)*2` in 4 layers is `a, b`."""
     short, long = (small_arch(layers=4, mixer=m) for m in ("mha(window=3), mha", "(mha(window=3), mha)*2"))

@@ -1,5 +1,6 @@
 """8 fake devices compute what one does: some variants in `make test`, every registered one in `make test-slow`."""
 
+import functools
 import json
 import os
 import subprocess
@@ -45,10 +46,15 @@ def is_chosen(name: str) -> bool:
     return not name.startswith("decoder_only-") or name.endswith(("unrolled", "everything-on", *CHOSEN))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def results(request):
+    return found(request.param)
+
+
+@functools.cache  # a fixture would be torn down when another file's test comes between
+def found(are_chosen: bool) -> dict[str, dict]:
     """What one process finds for all cases of the chosen kind."""
-    chosen = [{"id": name, **case} for name, case in cases().items() if is_chosen(name) is request.param]
+    chosen = [{"id": name, **case} for name, case in cases().items() if is_chosen(name) is are_chosen]
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
         "PYTHONPATH": str(Path(__file__).parents[1]),

@@ -101,10 +101,13 @@ def attention(
     on_logits=same,
     on_weights=same,
     on_heads=same,
-    allowed=None,
-    values_of=None,
+    reads=None,
 ):
-    """Vaswani et al. 2017, eq. 1, with places for what the variants change."""
+    """Vaswani et al. 2017, eq. 1, with places for what the variants change.
+
+    `reads` is (allowed_LM, the rows that values are of) where they are not the usual ones.
+    """
+    allowed, values_of = (visible(args, env), None) if reads is None else reads
     heads = heads or Heads(args, env)
     qpos, (memory, kpos) = np.asarray(env.positions_L), source(x, env)
     q = select(project(p, "query", x), 1, heads.all, heads.total)
@@ -114,11 +117,10 @@ def attention(
     q, k = normed(args, p, "query", q), normed(args, p, "key", k)
     if env.scheme is not None:
         q, k = env.scheme.query(q, qpos, len(x)), env.scheme.key(k, kpos, len(x))
-    seen = visible(args, env) if allowed is None else allowed
     logits = scaled_products(args, q, k, q.shape[2])
     if env.scheme is not None:
-        logits = logits + env.scheme.scores(q, k, qpos, kpos, seen)
-    weights = on_weights(weigh(args, p, heads, on_logits(add_bias(logits, heads, env)), seen))
+        logits = logits + env.scheme.scores(q, k, qpos, kpos, allowed)
+    weights = on_weights(weigh(args, p, heads, on_logits(add_bias(logits, heads, env)), allowed))
     y = np.stack([weights[h] @ v[:, h] for h in range(len(weights))], 1)
     if env.scheme is not None:
         y = y + env.scheme.values(weights, qpos, kpos)
@@ -202,7 +204,7 @@ def decoder_values(args, p, x, env):
         found = [t for t in range(len(qpos)) if qseg[t] == kseg[j] > 0 and qpos[t] == kpos[j]]
         rows[j] = found[0] if found else 0
         allowed[:, j] &= bool(found) & (kpos[j] <= qpos)
-    return attention(args, p, x, env, allowed=allowed, values_of=x[rows])
+    return attention(args, p, x, env, reads=(allowed, x[rows]))
 
 
 def latent(args, p, x, env):

@@ -19,6 +19,7 @@ from transformer_jax.errors import UserError
 from transformer_jax.parallel.mesh import make_mesh
 from transformer_jax.train import flops
 from transformer_jax.train.evaluation import place
+from transformer_jax.train.hyper import Hyper
 from transformer_jax.train.loop import compiled_program
 from transformer_jax.validate import validate
 
@@ -60,7 +61,7 @@ def measure(config: ConfigDict, options: Options) -> dict:
     tokens = sum(real_tokens(batch) for batch in batch_list) * jax.process_count() / options.steps
     batches_TBL = place(program, jax.tree.map(lambda *xs: np.stack(xs), *batch_list), leading=1)
     try:
-        timed = _timed(program, batches_TBL, config.seed, options.repeats)
+        timed = _timed(program, batches_TBL, config, options.repeats)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -148,18 +149,18 @@ def _batches(config, options: Options) -> tuple[int, list[Batch]]:
         iterator.close()
 
 
-def _timed(program, batches_TBL, seed: int, repeats: int) -> dict:
-    key = jax.random.key(seed)
+def _timed(program, batches_TBL, config, repeats: int) -> dict:
+    hyper = program.place([Hyper.from_config(config, program.arch)])
     start = time.perf_counter()
-    compiled = program.lower_train(program.state_structs, batches_TBL, key).compile()
+    compiled = program.lower_train(program.state_structs, batches_TBL, hyper).compile()
     compile_seconds = time.perf_counter() - start
 
-    state, metrics = compiled(program.init(key), batches_TBL, key)  # warms up
+    state, metrics = compiled(program.init(hyper), batches_TBL, hyper)  # warms up
     jax.block_until_ready((state, metrics))
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
-        state, metrics = compiled(state, batches_TBL, key)
+        state, metrics = compiled(state, batches_TBL, hyper)
         jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - start)
     loss = jax.device_get(metrics.loss)

@@ -17,6 +17,7 @@ from transformer_jax.model.weighting import weightings
 from transformer_jax.parallel.mesh import make_mesh
 from transformer_jax.train import flops
 from transformer_jax.train.evaluation import place
+from transformer_jax.train.hyper import Hyper
 from transformer_jax.train.loop import compiled_program
 
 VOCAB = 512
@@ -53,19 +54,19 @@ class _Step:
         program = compiled_program(config, VOCAB, make_mesh(config.mesh))
         batch = synthetic_batch(config, VOCAB, config.data.batch_size, np.random.default_rng(0))
         self._batches = place(program, jax.tree.map(lambda x: x[None], batch), leading=1)
-        self._key = jax.random.key(0)
+        self._hyper = program.place([Hyper.from_config(config, program.arch)])
         start = time.perf_counter()
-        self._run = program.lower_train(program.state_structs, self._batches, self._key).compile()
+        self._run = program.lower_train(program.state_structs, self._batches, self._hyper).compile()
         self.compile_seconds = time.perf_counter() - start
         self.memory = self._run.memory_analysis().temp_size_in_bytes
         self.parameters = flops.count(program.param_shapes)
-        self._state = program.init(self._key)
+        self._state = program.init(self._hyper)
         self.seconds()  # warms up
 
     def seconds(self) -> float:
         """Of one update."""
         start = time.perf_counter()
-        self._state, metrics = self._run(self._state, self._batches, self._key)
+        self._state, metrics = self._run(self._state, self._batches, self._hyper)
         jax.block_until_ready((self._state, metrics))
         return time.perf_counter() - start
 

@@ -11,6 +11,7 @@ from transformer_jax.batch import Batch
 from transformer_jax.model.arch import Arch
 from transformer_jax.model.transformer import families
 from transformer_jax.parallel.rules import unbox
+from transformer_jax.train.hyper import Hyper
 
 FAMILIES = ("decoder_only", "encoder_decoder")
 VOCAB, L, M = 60, 12, 9
@@ -95,6 +96,11 @@ def join(batches: list[Batch]) -> Batch:
         return np.concatenate(parts, axis=1)
 
     return Batch(**{f.name: row(f.name) for f in dataclasses.fields(Batch)})
+
+
+def hyper_of(program, config):
+    """The hyperparameters of one run, where its program takes them."""
+    return program.place([Hyper.from_config(config, program.arch)])
 
 
 def max_abs(a, b) -> float:

@@ -28,6 +28,7 @@ def base() -> ConfigDict:
     """A complete config of a small decoder-only model on English text. Keys cannot be added, only changed."""
     c = ConfigDict()
     c.seed = 0  # initialisation, dropout and the order of the data follow from it
+    c.init_salt = 0  # another number gives the same seed other initial values and dropout, and the same batches
 
     c.model, c.data, c.optim = _model(), _data(), _optim()
 
@@ -40,6 +41,8 @@ def base() -> ConfigDict:
     t.eval_every = 50  # updates between evaluations; one is always made at the end
     t.eval_batches = 8  # batches per evaluation; 0 is the whole split
     t.steps_per_dispatch = 5  # updates per jitted call
+    t.test_batches = 0  # batches of the test split, evaluated once after the last update; 0 is none, -1 all of them
+    t.patience = 0  # evaluations in a row without a better valid loss before the run stops early; 0 is off
     t.max_skipped = 20  # updates lost to non-finite values before the run gives up
 
     # Mesh axes; -1 takes the devices that are left, on one axis at most.
@@ -73,6 +76,7 @@ def _model() -> ConfigDict:
     m.bias = False  # biases in the projections of mixers and feed-forwards
     m.tied_embeddings = True  # the output matrix is the embedding table
     m.vocab_multiple = 1  # rows of the table are rounded up to it, so that a mesh can divide them
+    m.init_scale = 1.0  # factor of the initial values of all matrices inside of the stacks
     m.dropout = 0.0  # on embeddings and on every sublayer's output
     m.dtype = "float32"  # of the computation; parameters are always float32
     m.stack = "scan"  # scan over layers (compile time constant in depth) or unroll

@@ -35,22 +35,27 @@ class Loss:
 
 @checked
 def cross_entropy(
-    logits_BLV: Float[Array, "B L V"], batch: Batch, *, label_smoothing: float = 0.0, z_loss: float = 0.0
+    logits_BLV: Float[Array, "B L V"],
+    batch: Batch,
+    *,
+    label_smoothing: float | Array | None = None,
+    z_loss: float | Array | None = None,
 ) -> Loss:
     """-Σ w log p(target), one form for causal and for sequence-to-sequence models.
 
     Args:
-      label_smoothing: ε spread evenly over the vocabulary (Szegedy et al. 2016, sec. 7).
-      z_loss: coefficient of (log Z)^2, which keeps logits from drifting (PaLM; Chowdhery et al. 2022, sec. 5).
+      label_smoothing: ε spread evenly over the vocabulary (Szegedy et al. 2016, sec. 7); None is off.
+      z_loss: coefficient of (log Z)^2, which keeps logits from drifting (PaLM; Chowdhery et al. 2022, sec. 5);
+        None is off.
     """
     log_z_BL = jax.nn.logsumexp(logits_BLV, axis=-1)
     target_BL = jnp.take_along_axis(logits_BLV, batch.targets_BL[..., None], axis=-1)[..., 0]
     nats_BL = log_z_BL - target_BL
     total_BL = nats_BL
-    if label_smoothing:
+    if label_smoothing is not None:
         uniform_BL = log_z_BL - logits_BLV.mean(-1)
         total_BL = (1.0 - label_smoothing) * nats_BL + label_smoothing * uniform_BL
-    if z_loss:
+    if z_loss is not None:
         total_BL = total_BL + z_loss * jnp.square(log_z_BL)
     weights_BL = batch.weights_BL
     hit_BL = jnp.argmax(logits_BLV, -1) == batch.targets_BL

@@ -26,8 +26,9 @@ _POSITIVE = {
 }
 _NOT_NEGATIVE = {
     "optim": ("warmup_steps", "weight_decay", "clip"),
+    "model": ("init_scale",),
     "objective": ("z_loss",),
-    "train": ("eval_batches", "max_skipped"),
+    "train": ("eval_batches", "max_skipped", "patience"),
 }
 _FRACTION = {"model": ("dropout",), "objective": ("label_smoothing",), "optim": ("b1", "b2", "ema")}
 
@@ -73,8 +74,9 @@ def _range_problems(config) -> list[str]:
         for section, names in keys.items():
             bad = [name for name in names if not accepts(config[section][name])]
             found += [f"{section}.{name}={config[section][name]}: {wanted}" for name in bad]
-    if config.seed < 0:
-        found.append(f"seed={config.seed}: give 0 or more")
+    found += [f"{key}={config[key]}: give 0 or more" for key in ("seed", "init_salt") if config[key] < 0]
+    if config.train.test_batches < -1:
+        found.append(f"train.test_batches={config.train.test_batches}: give a number, 0 for none or -1 for all")
     m = config.model
     if m.head_size is None and m.heads > 0 and m.width % m.heads:
         found.append(
@@ -123,7 +125,10 @@ def _mesh_problems(config, n_devices: int, platform: str) -> list[str]:
         if config.data[key] % sizes["context"]:
             found.append(f"data.{key}={config.data[key]} cannot be divided over mesh.context={sizes['context']}")
     if sizes["replica"] > 1:
-        found.append(f"mesh.replica={sizes['replica']}: nothing is split over it yet; give 1")
+        found.append(
+            f"mesh.replica={sizes['replica']}: one run is not split over it; give 1 (`study run` lays the runs that "
+            "train together over replicas by itself)"
+        )
     if sizes["expert"] > 1 and not any("experts" in ffns.options(spec) for spec in parse_pattern(config.model.ffn)):
         found.append(f"mesh.expert={sizes['expert']}: model.ffn={config.model.ffn!r} has no experts; give 1")
     if config.model.attention == "cudnn":

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models import FAMILIES, VOCAB, L, fresh, init, small_arch, small_batch, small_config
+from models import FAMILIES, VOCAB, L, fresh, hyper_of, init, small_arch, small_batch, small_config
 
 from transformer_jax.model.arch import Arch
 from transformer_jax.model.position import positions
@@ -68,8 +68,8 @@ def test_a_router_is_logged_and_its_loss_is_minimised(accumulate):
     config.data.batch_size, config.optim.accumulate = 4, accumulate
     program = compiled_program(config, VOCAB, make_mesh(config.mesh, jax.devices()[:1]))
     batch = jax.tree.map(lambda x: np.asarray(x)[None], small_batch("decoder_only", rows=4))
-    state = program.init(jax.random.key(0))
-    _, metrics = program.train(state, place(program, batch, leading=1), jax.random.key(1))
+    hyper = hyper_of(program, config)
+    _, metrics = program.train(program.init(hyper), place(program, batch, leading=1), hyper)
     assert set(metrics.reported) == {"ffn/dropped", "ffn/expert_load_max", "ffn/router_entropy"}
     assert 0.4 < float(metrics.reported["ffn/dropped"][0]) < 1  # at least half of the assignments find no slot
     assert 1 <= float(metrics.reported["ffn/expert_load_max"][0]) <= 4

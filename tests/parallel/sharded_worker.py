@@ -5,7 +5,7 @@ import sys
 
 import jax
 import numpy as np
-from models import small_batch, small_config
+from models import hyper_of, small_batch, small_config
 
 from transformer_jax import config as config_lib
 from transformer_jax.parallel.mesh import make_mesh
@@ -18,11 +18,12 @@ STEPS = 5
 def losses(config, devices) -> dict:
     """Losses of a few updates, and a checksum of the initial parameters."""
     program = compiled_program(config, 64, make_mesh(config.mesh, devices))
-    state = program.init(jax.random.key(0))
+    hyper = hyper_of(program, config)
+    state = program.init(hyper)
     start = [float(np.abs(np.asarray(leaf)).sum()) for leaf in jax.tree.leaves(state.params)]
     batches = [small_batch(config.model.family, rows=8, seed=i) for i in range(STEPS)]
     stacked = jax.tree.map(lambda *xs: np.stack(xs), *batches)
-    state, metrics = program.train(state, place(program, stacked, leading=1), jax.random.key(1))
+    state, metrics = program.train(state, place(program, stacked, leading=1), hyper)
     spread = {str(leaf.sharding.spec) for leaf in jax.tree.leaves(state.params)}
     return {
         "start": start,

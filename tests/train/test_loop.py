@@ -11,13 +11,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from models import hyper_of
 
 from transformer_jax import config as config_lib
 from transformer_jax.errors import UserError
 from transformer_jax.files import locked
 from transformer_jax.study.store import read_run
-from transformer_jax.train import loop, rundir
+from transformer_jax.train import loop, rundir, training
 from transformer_jax.train.checkpoint import Checkpoints, restore_newest
+from transformer_jax.train.evaluation import evaluate_loss, place
 from transformer_jax.train.metrics import Metrics
 
 TASK = "copy(train=(1, 5), test=(6, 8), examples=300, held_out=30)"
@@ -172,7 +174,7 @@ def test_non_finite_updates_are_not_applied_and_end_the_run_past_a_limit(tmp_pat
 
 
 def test_a_run_that_ends_without_a_finite_loss_has_diverged(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "evaluate_loss", lambda *_: {"loss": float("nan"), "accuracy": 0.0})
+    monkeypatch.setattr(training, "evaluate_members", lambda *_: [{"loss": float("nan"), "accuracy": 0.0}])
     result = loop.train(tiny(), tmp_path)
     assert result["status"] == "diverged" and result["metrics"] == {}
 
@@ -228,21 +230,22 @@ def test_evaluation_in_micro_batches_is_the_same(tmp_path):
     for parts in (1, 4):
         config = tiny(optim__accumulate=parts)
         program = loop.compiled_program(config, data.vocab_size, loop.make_mesh(config.mesh))
-        params = program.init(jax.random.key(0)).params
-        losses.append(loop.evaluate_loss(program, params, data.eval_batches("valid"))["loss"])
+        params = program.init(hyper_of(program, config)).params
+        losses.append(evaluate_loss(program, params, data.eval_batches("valid"))["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_one_bad_batch_changes_nothing_but_the_counters():
     config = tiny()
     program = loop.compiled_program(config, 259, loop.make_mesh(config.mesh))
-    state = program.init(jax.random.key(0))
+    hyper = hyper_of(program, config)
+    state = program.init(hyper)
     before = jax.tree.map(np.asarray, state)
     data = loop.data_lib.load(config.data, 0)
     batch = next(iter(data.eval_batches("valid", 1)))
     bad = batch.replace(weights_BL=batch.weights_BL * np.nan)
     stacked = jax.tree.map(lambda x: x[None], bad)
-    state, metrics = program.train(state, loop.place(program, stacked, leading=1), jax.random.key(1))
+    state, metrics = program.train(state, place(program, stacked, leading=1), hyper)
     after = jax.tree.map(np.asarray, state)
     assert (after.step, after.skipped) == (1, 1) and not metrics.applied[0]
     assert_bit_equal(after.replace(step=before.step, skipped=before.skipped), before)
@@ -257,8 +260,9 @@ def test_accumulation_equals_the_whole_batch(tmp_path):
     data = loop.data_lib.load(tiny(data__packed=False).data, 0)
     batch = next(iter(data.eval_batches("train", 1)))
     assert len(set(batch.weights_BL.sum(-1))) > 1
-    params = programs[0].init(jax.random.key(0)).params
-    grads = [jax.jit(p.gradients)(params, batch, jax.random.key(1))[1] for p in programs]
+    hyper = hyper_of(programs[0], tiny())
+    params = programs[0].init(hyper).params
+    grads = [jax.jit(p.step.gradients)(params, batch, jax.random.key(1), hyper)[2] for p in programs]
     # The same sum over targets in another order, in float32.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6, rtol=1e-4), *grads)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models import moved, small_batch
+from models import hyper_of, moved, small_batch
 
 from transformer_jax import config as config_lib
 from transformer_jax.data import load
@@ -111,7 +111,7 @@ def test_exact_match_is_that_of_greedy_decoding(family):
     """Targets that greedy decoding wrote are all exact; with a token changed in some rows, those are not."""
     config = tiny(model__family=family, data__view="pairs" if family == "encoder_decoder" else "prompt_answer")
     program = program_of(config)
-    params = moved(program.init(jax.random.key(0)).params, noise=0.3)
+    params = moved(program.init(hyper_of(program, config)).params, noise=0.3)
     rows, prompt, new = 6, 4, 7
     start = small_batch(family, rows=rows, length=prompt)
     written = generate(program.arch, params, start, jax.random.key(0), sampling=Sampling(), max_new=new, eos=-1)
@@ -138,7 +138,7 @@ def test_packing_and_micro_batches_do_not_change_exact_match():
     for packed, accumulate in ((False, 1), (True, 1), (True, 2)):
         config = tiny(data__packed=packed, optim__accumulate=accumulate, data__tests="")
         data, program = load(config.data, 0), program_of(config)
-        params = jax.tree.map(jnp.zeros_like, program.init(jax.random.key(0)).params)
+        params = jax.tree.map(jnp.zeros_like, program.init(hyper_of(program, config)).params)
         p = data.tokenizer.encode("p")[0][0]
         batches = [
             batch.replace(targets_BL=np.where(batch.targets_BL <= p, 0, batch.targets_BL))

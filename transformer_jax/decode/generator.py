@@ -22,7 +22,7 @@ from transformer_jax.train import rundir
 from transformer_jax.train.checkpoint import restore_newest
 from transformer_jax.train.evaluation import position_limit
 from transformer_jax.train.loop import compiled_program
-from transformer_jax.train.step import Program
+from transformer_jax.train.program import Program
 
 
 @dataclasses.dataclass(frozen=True)

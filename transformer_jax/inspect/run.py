@@ -18,6 +18,7 @@ from transformer_jax.train import rundir
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.clock import Clock
 from transformer_jax.train.flops import count
+from transformer_jax.train.hyper import Hyper
 from transformer_jax.train.loop import compiled_program
 
 RANDOM_ORDERS = 3
@@ -107,7 +108,7 @@ def prune_run(workdir: Path, out: Path, *, keep: int, by: str, split: str, batch
     config, params = prune(run.config, run.params, masks, vocab=run.tokenizer.vocab_size)
 
     program = compiled_program(config, run.tokenizer.vocab_size, run.program.mesh)
-    state = program.init(jax.random.key(config.seed))
+    state = program.init(program.place([Hyper.from_config(config, program.arch)]))
     state = state.replace(params=jax.device_put(params, program.state_shardings.params), step=state.step + run.step)
     state = state.replace(ema=None if state.ema is None else state.params)
     rundir.claim(out, config)

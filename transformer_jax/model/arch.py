@@ -72,7 +72,6 @@ class Arch:
     family: str
     layers: int  # of the decoder stack
     encoder_layers: int
-    dropout: float
     dims: Dims
     parts: Parts
     execution: Execution
@@ -118,7 +117,6 @@ class Arch:
             family=m.family,
             layers=m.layers,
             encoder_layers=m.encoder_layers,
-            dropout=m.dropout,
             dims=Dims(m.width, m.heads, head_size, m.ffn_size, vocab, rows, length),
             parts=Parts(
                 m.position,

@@ -6,6 +6,7 @@ walks back to the newest step that verifies. What does not verify is renamed `N.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -43,7 +44,7 @@ class Checkpoints:
         return None if latest is None else latest.step
 
     def save(self, step: int, state, rest: dict) -> None:
-        """Writes step `step` and returns when it is committed and its manifest is written.
+        """Writes step `step` and returns when it is committed and its manifest is written. Older ones stay.
 
         Args:
           rest: what is no array, JSON-ready: the data iterator's state, the clock, metrics not logged yet.
@@ -54,18 +55,41 @@ class Checkpoints:
         self._checkpointer.wait()
         if jax.process_index() == 0:
             write_json(self._directory / _MANIFEST.format(step=step), _digests(self._directory / str(step)))
-        # Only now: until the new step can be verified, the old one is all there is.
-        for old in [checkpoint.step for checkpoint in self._checkpointer.checkpoints][: -self._keep]:
-            self._checkpointer.delete(old)
-            (self._directory / _MANIFEST.format(step=old)).unlink(missing_ok=True)
 
-    def restore(self, state_structs) -> tuple[object, dict]:
-        """(state, rest) of the newest step.
+    def prune(self) -> None:
+        """Deletes all but the newest steps. Only when a new one can be verified: until then the old is all there is."""
+        for old in self.steps[self._keep :]:
+            self._delete(old)
+
+    @property
+    def steps(self) -> list[int]:
+        """Committed steps, the newest first."""
+        return sorted((checkpoint.step for checkpoint in self._checkpointer.checkpoints), reverse=True)
+
+    def back_to(self, step: int | None) -> str | None:
+        """Deletes what is newer than `step`, which is made again; everything if None.
+
+        Returns:
+          what is wrong with `step`, which is then set aside.
+        """
+        for newer in [each for each in self.steps if step is None or each > step]:
+            self._delete(newer)
+        if step is None:
+            return None
+        fault = _fault(self._directory, step)
+        if fault:
+            self._set_aside(step)
+            self._checkpointer.reload()
+        return fault
+
+    def restore(self, state_structs, step: int | None = None) -> tuple[object, dict]:
+        """(state, rest) of a step, the newest one if None.
 
         Args:
           state_structs: ShapeDtypeStructs with shardings, as the state shall lie.
         """
-        restored = _load(self._directory / str(self.latest), {"state": state_structs, "rest": None})
+        step = self.latest if step is None else step
+        restored = _load(self._directory / str(step), {"state": state_structs, "rest": None})
         return restored["state"], restored["rest"]
 
     def close(self) -> None:
@@ -78,12 +102,32 @@ class Checkpoints:
             fault = _fault(self._directory, step)
             if fault is None:
                 break
-            aside = self._directory / f"{step}.corrupt"
-            while aside.exists():
-                aside = aside.with_name(aside.name + "_")
-            (self._directory / str(step)).rename(aside)
-            found.append(f"checkpoint {step} does not verify ({fault}); kept as {aside.name}")
+            found.append(f"checkpoint {step} does not verify ({fault}); kept as {self._set_aside(step)}")
         return found
+
+    def _set_aside(self, step: int) -> str:
+        aside = self._directory / f"{step}.corrupt"
+        while aside.exists():
+            aside = aside.with_name(aside.name + "_")
+        (self._directory / str(step)).rename(aside)
+        return aside.name
+
+    def _delete(self, step: int) -> None:
+        self._checkpointer.delete(step)
+        (self._directory / _MANIFEST.format(step=step)).unlink(missing_ok=True)
+
+
+def common_step(all_members: Sequence[Checkpoints]) -> int | None:
+    """The newest step that all runs of a population have and that verifies; None if they begin anew.
+
+    A kill may leave some with a newer step than others: that one is deleted, and made again.
+    """
+    while True:
+        common = set.intersection(*(set(each.steps) for each in all_members))
+        step = max(common, default=None)
+        faults = [each.back_to(step) for each in all_members]
+        if not any(faults):
+            return step
 
 
 def restore_newest(directory: Path, state_structs) -> tuple[object, int]:

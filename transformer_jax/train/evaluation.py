@@ -11,14 +11,20 @@ from transformer_jax.data import Data
 from transformer_jax.model.arch import Arch
 from transformer_jax.model.position import positions
 from transformer_jax.objective import Loss
-from transformer_jax.train.step import Program
+from transformer_jax.train.program import Program
 
 
 def evaluate_loss(program: Program, params, batches: Iterable[Batch], heads=None) -> dict[str, float]:
+    """`evaluate_members` of a program of one run."""
+    return evaluate_members(program, params, batches, heads)[0]
+
+
+def evaluate_members(program: Program, params, batches: Iterable[Batch], heads=None) -> list[dict[str, float]]:
     """`loss` in nats per target, `perplexity`, `accuracy`, `bits_per_byte` of the original text, `exact_match`.
 
-    `exact_match` is the share of examples whose every target is the most likely token while the model is fed the
-    right ones, which is the share that greedy decoding gets exactly right (`objective.exact_matches`).
+    Of every member of the program, in the order of slots; all read the same batches. `exact_match` is the share of
+    examples whose every target is the most likely token while the model is fed the right ones, which is the share
+    that greedy decoding gets exactly right (`objective.exact_matches`).
     """
     sums = None
     for batch in batches:
@@ -27,7 +33,7 @@ def evaluate_loss(program: Program, params, batches: Iterable[Batch], heads=None
             lambda x: np.float64(jax.device_get(x)), program.evaluate(params, place(program, batch), heads)
         )
         sums = part if sums is None else jax.tree.map(np.add, sums, part)
-    return summarise(sums)
+    return [summarise(program.of_member(sums, slot)) for slot in range(program.members or 1)]
 
 
 def summarise(sums: Loss) -> dict[str, float]:
@@ -51,26 +57,27 @@ def position_limit(arch: Arch, longest: int) -> str:
 
 def evaluate_tests(
     program: Program, params, tests: Mapping[str, Data], names: Iterable[str], heads=None
-) -> tuple[dict[str, float | None], dict[str, str]]:
+) -> tuple[list[dict[str, float | None]], dict[str, str]]:
     """The metrics of each set of `data.tests`, as `set/metric`, and why those that are None do not apply.
 
     Args:
       names: of the metrics, for a set that the model is undefined on.
 
     Returns:
-      the metrics, and by set the reason why nothing was computed.
+      the metrics of each member, and by set the reason why nothing was computed.
     """
-    values: dict[str, float | None] = {}
+    values: list[dict[str, float | None]] = [{} for _ in range(program.members or 1)]
     reasons: dict[str, str] = {}
     for test, data in tests.items():
         needed = data.rows("test").positions
         reason = position_limit(program.arch, needed)
         if reason:
             reasons[test] = f"{reason}, and {test} needs {needed}"
-            found = dict.fromkeys(names)
+            found = [dict.fromkeys(names)] * len(values)
         else:
-            found = evaluate_loss(program, params, data.eval_batches("test"), heads)
-        values |= {f"{test}/{name}": value for name, value in found.items()}
+            found = evaluate_members(program, params, data.eval_batches("test"), heads)
+        for own, new in zip(values, found, strict=True):
+            own |= {f"{test}/{name}": value for name, value in new.items()}
     return values, reasons
 
 
@@ -82,3 +89,13 @@ def place(program: Program, batch: Batch, leading: int = 0) -> Batch:
     """
     sharding = program.batch_sharding(leading)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
+
+
+def place_members(program: Program, own: Mapping[int, Batch], leading: int = 0) -> Batch:
+    """The members' batches on the mesh, by slot. A slot without one, whose run has ended, gets another's."""
+    if program.members is None:
+        return place(program, own[0], leading)
+    spare = next(iter(own.values()))
+    rows = jax.tree.map(lambda *xs: np.stack(xs), *[own.get(slot, spare) for slot in range(program.members)])
+    sharding = program.batch_sharding(leading, per_member=True)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), rows)

@@ -84,7 +84,7 @@ def read_result(workdir: Path) -> dict | None:
     return _read_json(path) if path.is_file() else None
 
 
-def manifest(config: ConfigDict, data, mesh) -> dict:
+def manifest(config: ConfigDict, data, mesh, members: int = 1) -> dict:
     """What else decides or explains a run: versions, devices, mesh, hashes of data and tokenizer."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {
@@ -94,6 +94,7 @@ def manifest(config: ConfigDict, data, mesh) -> dict:
         "device_count": jax.device_count(),
         "process_count": jax.process_count(),
         "mesh": {axis: int(size) for axis, size in mesh.shape.items()},
+        "members": members,
         "data": data.identity,
         "data_report": data.report,
     }

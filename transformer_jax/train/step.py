@@ -1,15 +1,12 @@
-"""The pure train step, compiled once per program and shared by all runs whose static part is equal."""
+"""The pure train step of one run."""
 
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from flax import struct
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from transformer_jax.batch import Batch
 from transformer_jax.model.arch import Arch
@@ -18,23 +15,21 @@ from transformer_jax.model.transformer import families
 from transformer_jax.objective import Loss, cross_entropy, exact_matches
 from transformer_jax.parallel import rules
 from transformer_jax.shapes import Array
+from transformer_jax.train.hyper import Hyper
 from transformer_jax.train.optim import Optim
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything static about training, beside the architecture."""
+    """Everything static about training, beside the architecture. What is a number of its own is in `Hyper`."""
 
     optim: Optim
     accumulate: int
     ema: float
-    z_loss: float
-    label_smoothing: float
 
     @classmethod
     def from_config(cls, config) -> "Recipe":
-        o = config.objective
-        return cls(Optim.from_config(config), config.optim.accumulate, config.optim.ema, o.z_loss, o.label_smoothing)
+        return cls(Optim.from_config(config), config.optim.accumulate, config.optim.ema)
 
 
 @struct.dataclass
@@ -58,11 +53,11 @@ class StepMetrics:
     reported: dict[str, Array]
 
 
-class Program:
-    """The compiled functions of one (architecture, recipe, mesh). Made by `program()`, never directly."""
+class Step:
+    """What is computed for one run, pure; `Program` compiles it for a mesh and for several runs at once."""
 
-    def __init__(self, arch: Arch, recipe: Recipe, mesh: Mesh):
-        self.arch, self.recipe, self.mesh = arch, recipe, mesh
+    def __init__(self, arch: Arch, recipe: Recipe):
+        self.arch, self.recipe = arch, recipe
         self.model = families.build(arch.family, arch=arch)
 
     @cached_property
@@ -70,110 +65,31 @@ class Program:
         """The parameters as ShapeDtypeStructs with logical axis names."""
         return boxed_params(self.arch)
 
-    @cached_property
-    def optimizer(self) -> optax.GradientTransformation:
-        return self.recipe.optim.transformation(self.boxed_params)
+    def optimizer(self, hyper: Hyper) -> optax.GradientTransformation:
+        """Its state does not depend on `hyper`."""
+        return self.recipe.optim.transformation(self.boxed_params, hyper)
 
-    @cached_property
-    def param_shapes(self):
-        """The parameters as ShapeDtypeStructs."""
-        return rules.unbox(self.boxed_params)
-
-    @cached_property
-    def state_shardings(self) -> TrainState:
-        """Where the state lies; optimiser moments lie beside their parameters."""
-        params = rules.shardings(self.boxed_params, self.mesh)
-        everywhere = NamedSharding(self.mesh, PartitionSpec())
-        opt_state = optax.tree.map_params(
-            self.optimizer,
-            lambda _, sharding: sharding,
-            jax.eval_shape(self.optimizer.init, self.param_shapes),
-            params,
-            transform_non_params=lambda _: everywhere,
+    def init(self, hyper: Hyper) -> TrainState:
+        """A fresh state. Only the key and the scale of `hyper` are read."""
+        params = rules.unbox(self.model.init(jax.random.fold_in(hyper.key, 0), dummy_batch(self.arch))["params"])
+        params = jax.tree.map(
+            lambda x, inside: x * hyper.init_scale if inside else x, params, in_stacks(self.boxed_params)
         )
-        return TrainState(everywhere, everywhere, params, opt_state, params if self.recipe.ema else None)
-
-    @property
-    def state_structs(self) -> TrainState:
-        """The state as ShapeDtypeStructs with shardings, for restoring into."""
-        shapes = jax.eval_shape(self._init, jax.random.key(0))
-        return jax.tree.map(
-            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, self.state_shardings
-        )
-
-    def batch_sharding(self, leading: int = 0) -> NamedSharding:
-        """Of a [B, L] array with `leading` unsharded axes before it."""
-        return NamedSharding(self.mesh, PartitionSpec(*(None,) * leading, *rules.BATCH))
-
-    def init(self, key) -> TrainState:
-        """A fresh state, made where it will lie."""
-        with self._context():
-            return jax.jit(self._init, out_shardings=self.state_shardings)(key)
-
-    def train(self, state: TrainState, batches_TBL: Batch, key, heads=None) -> tuple[TrainState, StepMetrics]:
-        """T updates in one dispatch. The state is donated.
-
-        Args:
-          batches_TBL: a Batch whose arrays have a leading axis of T updates.
-          key: of the run; each update folds its own number in.
-          heads: a mask (`model.heads`), which is data: other masks, same program.
-
-        Returns:
-          the new state, and StepMetrics with a leading axis T.
-        """
-        with self._context():
-            return self._train(state, batches_TBL, key, heads)
-
-    def evaluate(self, params, batch: Batch, heads=None) -> Loss:
-        """The loss sums of one batch, without dropout or smoothing, and how many examples are exactly right."""
-        with self._context():
-            return self._evaluate(params, heads, batch)
-
-    def lower_train(self, state_structs, batch_structs, key):
-        """The train step lowered for given shapes, for those who read the compiled program."""
-        with self._context():
-            return self._train.lower(state_structs, batch_structs, key)
-
-    @contextmanager
-    def _context(self):
-        with jax.set_mesh(self.mesh), nn.logical_axis_rules(rules.table()):
-            yield
-
-    def _init(self, key) -> TrainState:
-        params = rules.unbox(self.model.init(key, dummy_batch(self.arch))["params"])
         zero = jnp.zeros((), jnp.int32)
         # A copy, because the state is donated and no buffer may be given away twice.
         ema = jax.tree.map(jnp.copy, params) if self.recipe.ema else None
-        return TrainState(zero, zero, params, self.optimizer.init(params), ema)
+        return TrainState(zero, zero, params, self.optimizer(hyper).init(params), ema)
 
-    @cached_property
-    def _train(self):
-        def steps(state, batches_TBL, key, heads=None):
-            return jax.lax.scan(lambda s, b: self.update(s, b, key, heads), state, batches_TBL)
+    def update(self, state: TrainState, batch: Batch, hyper: Hyper) -> tuple[TrainState, StepMetrics]:
+        """One update of one run, pure.
 
-        return jax.jit(steps, donate_argnums=0, out_shardings=(self.state_shardings, None))
-
-    @cached_property
-    def _evaluate(self):
-        def loss(params, heads, batch) -> Loss:
-            logits_BLV = self.model.apply({"params": params}, batch, heads=heads)
-            exact, examples = exact_matches(logits_BLV, batch)
-            return cross_entropy(logits_BLV, batch).replace(exact=exact, examples=examples)
-
-        def accumulated(params, heads, batch) -> Loss:
-            # In the micro-batches of training: the logits of a whole batch may not fit.
-            micro = jax.tree.map(partial(_split, parts=self.recipe.accumulate), batch)
-            parts = jax.lax.map(partial(loss, params, heads), micro)
-            return jax.tree.map(jnp.sum, parts)
-
-        return jax.jit(loss if self.recipe.accumulate == 1 else accumulated)
-
-    def update(self, state: TrainState, batch: Batch, key, heads=None) -> tuple[TrainState, StepMetrics]:
-        """One update, pure. A non-finite loss, gradient or result leaves everything but the counters as it was."""
-        loss, reported, grads = self.gradients(state.params, batch, jax.random.fold_in(key, state.step), heads)
+        A non-finite loss, gradient or result leaves everything but the counters as it was.
+        """
+        key = jax.random.fold_in(jax.random.fold_in(hyper.key, 1), state.step)
+        loss, reported, grads = self.gradients(state.params, batch, key, hyper)
         grad_norm = optax.tree.norm(grads)
         applied = jnp.isfinite(loss.total) & jnp.isfinite(grad_norm)
-        updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = self.optimizer(hyper).update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         applied &= jnp.isfinite(optax.tree.norm(params))
         ema = state.ema
@@ -192,7 +108,7 @@ class Program:
         )
         return new, StepMetrics(loss, grad_norm, applied, reported)
 
-    def gradients(self, params, batch: Batch, key, heads=None) -> tuple[Loss, dict[str, Array], dict]:
+    def gradients(self, params, batch: Batch, key, hyper: Hyper) -> tuple[Loss, dict[str, Array], dict]:
         """Loss sums, what variants report, and the gradient of the mean loss per target, over all micro-batches.
 
         The mean is over the targets of the whole batch, so that accumulation changes nothing but rounding. A loss
@@ -205,14 +121,12 @@ class Program:
                 {"params": params},
                 batch,
                 train=True,
-                dropout=self.arch.dropout or None,
-                heads=heads,
+                dropout=hyper.dropout,
+                heads=hyper.heads,
                 rngs={"dropout": key},
                 mutable=["losses", "metrics"],
             )
-            loss = cross_entropy(
-                logits_BLV, batch, label_smoothing=self.recipe.label_smoothing, z_loss=self.recipe.z_loss
-            )
+            loss = cross_entropy(logits_BLV, batch, label_smoothing=hyper.label_smoothing, z_loss=hyper.z_loss)
             extra = sum((jnp.sum(x) for x in jax.tree.leaves(aside.get("losses", {}))), jnp.float32(0))
             loss = loss.replace(total=loss.total + extra * loss.tokens)
             return loss.total, (loss, mean_by_name(aside.get("metrics", {})))
@@ -234,6 +148,20 @@ class Program:
         count = jnp.maximum(loss.tokens, 1.0)
         return loss, reported, jax.tree.map(lambda g: g / count, grads)
 
+    def evaluate(self, params, heads, batch: Batch) -> Loss:
+        """The loss sums of one batch, without dropout or smoothing, and how many examples are exactly right."""
+
+        def loss(batch) -> Loss:
+            logits_BLV = self.model.apply({"params": params}, batch, heads=heads)
+            exact, examples = exact_matches(logits_BLV, batch)
+            return cross_entropy(logits_BLV, batch).replace(exact=exact, examples=examples)
+
+        if self.recipe.accumulate == 1:
+            return loss(batch)
+        # In the micro-batches of training: the logits of a whole batch may not fit.
+        parts = jax.lax.map(loss, jax.tree.map(partial(_split, parts=self.recipe.accumulate), batch))
+        return jax.tree.map(jnp.sum, parts)
+
 
 def mean_by_name(tree) -> dict[str, Array]:
     """What modules reported under one name, averaged over layers and modules: `{'ffn/router_entropy': …}`."""
@@ -244,13 +172,13 @@ def mean_by_name(tree) -> dict[str, Array]:
     return {name: jnp.mean(jnp.stack(values)) for name, values in sorted(found.items())}
 
 
-@lru_cache(maxsize=4)
-def program(arch: Arch, recipe: Recipe, mesh: Mesh) -> Program:
-    """The program of a static part; asked for again, it comes back compiled.
-
-    Few are kept: each holds memory maps of which a process may have only so many.
-    """
-    return Program(arch, recipe, mesh)
+def in_stacks(boxed_params):
+    """True for the matrices inside of the stacks; False for tables, norms, gates and biases."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: path[0].key != "embedding" and rules.is_matrix(path[-1].key, leaf.names),
+        boxed_params,
+        is_leaf=rules.is_boxed,
+    )
 
 
 def boxed_params(arch: Arch):

@@ -5,10 +5,13 @@ python -m benchmarks.run train --config=configs/gpt2_124m.py --synthetic --vocab
 
 python -m benchmarks.run variants --record
 
+python -m benchmarks.run population --config=configs/small_lm.py --runs=8 --record
+
 python -m benchmarks.run init --out=docs
 
 `train` prints a table. With --record it also adds a line to results.jsonl and a row to RESULTS.md in this folder.
-`variants` measures every variant beside the plain model, `init` what each residual scheme starts from at depth.
+`variants` measures every variant beside the plain model, `population` runs that train together against the same runs
+one after another, `init` what each residual scheme starts from at depth.
 """
 
 import argparse
@@ -100,6 +103,44 @@ def variants(args, overrides: dict[str, str], argv: list[str]) -> None:
         print(f"recorded in {args.out / 'VARIANTS.md'}")
 
 
+def population(args, overrides: dict[str, str], argv: list[str]) -> None:
+    """Times runs that train together against the same runs one after another."""
+    for name, least in (("runs", 2), ("repeats", 1)):
+        if getattr(args, name) < least:
+            raise UserError(f"--{name}={getattr(args, name)}: give {least} or more")
+    if args.record and not args.out.is_dir():
+        raise UserError(f"--out={args.out} is no folder")
+    import os
+
+    from benchmarks import record as record_lib
+    from benchmarks.population import measure, table
+    from transformer_jax import config as config_lib
+
+    config = config_file.load(args.config, overrides)
+    found = measure(config_lib.to_dict(config), args.runs, args.repeats, lambda line: print(line, flush=True))
+    import jax  # only now: the processes that were timed had the devices to themselves
+
+    kind, cores = jax.devices()[0].device_kind, len(os.sched_getaffinity(0))
+    title = (
+        f"{args.runs} runs of {args.config.rpartition('/')[2]}, {datetime.now(UTC):%Y-%m-%d}, {jax.device_count()} x "
+        f"{kind} ({cores} cores), jax {jax.__version__}: `{record_lib.command_line(argv)}`"
+    )
+    text = table(found, title)
+    print(text)
+    if args.record:
+        path = args.out / "POPULATIONS.md"
+        with path.open("a") as file:
+            file.write(("" if path.stat().st_size else POPULATIONS) + "\n" + text)
+        print(f"recorded in {path}")
+
+
+POPULATIONS = (
+    "# Runs that train together, against the same runs one after another\n\n"
+    "Added by `benchmarks.run population --record`: wall-clock times of whole processes from a cold start, medians\n"
+    "(min to max); compilation included, nothing cached. Compare the rows of one table only.\n"
+)
+
+
 def init(args, overrides: dict[str, str], argv: list[str]) -> None:
     """Records activations and gradients of each residual scheme at initialisation."""
     if overrides:
@@ -152,6 +193,14 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(f"--{name}", type=int, default=size, help=f"({size})")
     sub.add_argument("--record", action="store_true", help="write the table to VARIANTS.md")
     sub.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of VARIANTS.md (benchmarks/)")
+
+    sub = commands.add_parser("population", help=population.__doc__, allow_abbrev=False)
+    sub.set_defaults(command=population)
+    sub.add_argument("--config", required=True, metavar="FILE.py[:mode]", help="--config.a.b=value overrides a key")
+    sub.add_argument("--runs", type=int, default=8, help="how many, with seeds that follow each other (8)")
+    sub.add_argument("--repeats", type=int, default=1, help="of every way, in turns (1)")
+    sub.add_argument("--record", action="store_true", help="add the table to POPULATIONS.md")
+    sub.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of POPULATIONS.md (benchmarks/)")
 
     sub = commands.add_parser("init", help=init.__doc__, allow_abbrev=False)
     sub.set_defaults(command=init)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +92,14 @@ def static_key(config: ConfigDict) -> str:
             node = node[section]
         node[leaf] = bool(node[leaf]) if only_whether else None
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def distinct(configs: Sequence[ConfigDict]) -> list[ConfigDict]:
+    """The first of those configs that differ in nothing but the seed, which decides nothing that can be refused."""
+    found = {}
+    for config in configs:
+        found.setdefault(json.dumps(config_lib.to_dict(config) | {"seed": min(config.seed, 0)}), config)
+    return list(found.values())
 
 
 def _unless_off(value: float) -> Array | None:

@@ -16,7 +16,7 @@ from transformer_jax.files import locked
 from transformer_jax.model.arch import Arch
 from transformer_jax.parallel.mesh import make_mesh, population_mesh
 from transformer_jax.train import rundir
-from transformer_jax.train.hyper import static_key
+from transformer_jax.train.hyper import distinct, static_key
 from transformer_jax.train.member import Member
 from transformer_jax.train.metrics import Progress
 from transformer_jax.train.program import Program, program
@@ -75,8 +75,9 @@ def train_together(
     workdirs = [Path(workdir).absolute() for workdir in workdirs]
     devices = jax.devices() if devices is None else devices
     mesh, slots = mesh_for(configs, devices)
-    for config, workdir in zip(configs, workdirs, strict=True):
+    for config in distinct(configs):
         validate(config, n_devices=mesh.size // mesh.shape["replica"], platform=devices[0].platform)
+    for config, workdir in zip(configs, workdirs, strict=True):
         rundir.check(workdir, config)
     done = [rundir.read_result(workdir) for workdir in workdirs]
     if None not in done:

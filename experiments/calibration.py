@@ -1,10 +1,11 @@
 """Is a study wrong as often as it says? Hundreds of comparisons whose answer is known.
 
 `again` differs from the baseline in nothing but the random numbers of its initial values: whatever is called better or
-worse is a false alarm. `worse` has a learning rate that is known to be too low: how often that is found can be held
-against the power that the first seeds predict. The seeds are read in groups as large as those of a small study:
+worse is a false alarm. `worse` has a learning rate that is known to be too low, and other initial values, so that pairs
+share their batches alone, as they do when an architecture is changed: how often it is found can be held against the
+power that the first seeds predict. The seeds are read in groups as large as those of a small study:
 
-    python -m transformer_jax study run experiments/calibration.py --workdir=runs/calibration
+    python -m transformer_jax study run experiments/calibration.py --workdir=runs/calibration --members=108
     python -m transformer_jax study calibrate runs/calibration --pairs=4
 
 A model of one layer of width 32 on short rows of English, 60 updates; 860 seeds of three variants, which train in
@@ -12,7 +13,7 @@ populations. docs/calibration.md keeps what it found. With `:smoke` there are 12
 """
 
 from transformer_jax import config
-from transformer_jax.study import Goal, Study, chain, param, point
+from transformer_jax.study import Goal, Study, chain, point
 
 
 def get_study(mode: str | None = None) -> Study:
@@ -25,14 +26,16 @@ def get_study(mode: str | None = None) -> Study:
     base.train.eval_batches = 16
     base.run.log_every, base.run.checkpoint_every, base.run.keep_checkpoints = 20, 60, 1
     base.run.tensorboard = False
+    if mode == "smoke":
+        config.smoke(base)
     return Study(
         name="calibration",
         question="How often does a study call a difference where there is none, and miss one where there is?",
         base=base,
         grid=chain(
             point("baseline"),
-            param("init_salt", [1], name="again"),
-            param("optim.learning_rate", [1.7e-3], name="worse"),
+            point("again", {"init_salt": 1}),
+            point("worse", {"optim.learning_rate": 1.7e-3, "init_salt": 2}),
         ),
         baseline="baseline",
         seeds=12 if mode == "smoke" else 860,

@@ -5,11 +5,10 @@ import json
 import logging
 import math
 import os
-import shlex
 import sys
 from pathlib import Path
 
-from transformer_jax import config_file
+from transformer_jax import config_file, study_commands
 from transformer_jax.errors import UserError
 
 
@@ -93,29 +92,6 @@ def evaluate(args, overrides) -> None:
         print("\n" + "\n".join(f"{name:10} {sample[name]}" for name in ("source", "reference", "answer")))
 
 
-def study_run(args, overrides) -> int:
-    """Runs what is not done yet of a study."""
-    from transformer_jax.study import load_study, run_study
-
-    study = load_study(args.file, overrides)
-    directory = args.workdir or Path("runs") / study.name
-    changes = [f"--config.{key}={value}" for key, value in overrides.items()]
-    command = shlex.join(["python", "-m", "transformer_jax", "study", "run", args.file, *changes])
-    summary = run_study(study, directory, command=command)
-    print(summary)
-    print(f"next: python -m transformer_jax study report {directory}")
-    return 1 if summary.failed else 0
-
-
-def study_report(args, overrides) -> None:
-    """Compares what a study has run: a table here, pictures in its page."""
-    from transformer_jax.study import terminal_table, write_report
-
-    report = write_report(args.directory)
-    print(terminal_table(report))
-    print(f"\nreport: {report.directory / 'report' / 'index.html'}")
-
-
 def inspect_heads(args, overrides) -> None:
     """Ranks the heads of a trained run, and shows the loss as they are removed."""
     from transformer_jax.inspect.picture import draw
@@ -195,14 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--limit", type=int, default=0, help="pairs at most; 0 is all (default)")
     sub.add_argument("--max_new", type=int, default=256, help="tokens per answer at most (256)")
 
-    study = commands.add_parser("study", help="Runs and compares the variants of one question.", allow_abbrev=False)
-    studies = study.add_subparsers(required=True, metavar="COMMAND")
-    sub = command("run", study_run, studies)
-    sub.add_argument("file", metavar="experiments/FILE.py[:mode]")
-    sub.add_argument("--workdir", type=Path, help="default: runs/NAME")
-    sub.set_defaults(overridable=True)
-    sub = command("report", study_report, studies)
-    sub.add_argument("directory", type=Path, help="of the study")
+    study_commands.add(commands, command)
 
     inspect = commands.add_parser("inspect", help="Looks into a trained model.", allow_abbrev=False)
     inspections = inspect.add_subparsers(required=True, metavar="COMMAND")

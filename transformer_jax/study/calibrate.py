@@ -160,6 +160,7 @@ def _power_interval(differences: np.ndarray, pairs: int, alpha: float) -> tuple[
     """95 % percentile bootstrap interval of the predicted power over the pilot's pairs."""
     rng = np.random.default_rng(0)
     drawn = rng.choice(differences, (_RESAMPLES, len(differences)))
+    drawn = [each for each in drawn if np.ptp(each) > 0]  # of a tiny pilot one pair may be all that is drawn
     powers = [power_of(float(each.mean()), float(each.std(ddof=1)), pairs, alpha) for each in drawn]
     low, high = np.quantile(powers, [0.025, 0.975])
     return float(low), float(high)

@@ -8,7 +8,22 @@ from statistics import median
 
 from transformer_jax.errors import UserError
 from transformer_jax.study import store
-from transformer_jax.study.stats import NOT_APPLICABLE, Comparison, Measured, Sample, compare_all, describe
+from transformer_jax.study.claims import Claim
+from transformer_jax.study.report.cost import Cost, cost_of
+from transformer_jax.study.stats import (
+    NOT_APPLICABLE,
+    Analysis,
+    Comparison,
+    Diverged,
+    Factorial,
+    Measured,
+    Sample,
+    analyse,
+    describe,
+    diverged,
+    factorial,
+    levels_of,
+)
 from transformer_jax.study.store import Run, Store
 from transformer_jax.study.trials import flat
 
@@ -18,22 +33,21 @@ class Row:
     """One variant, on one metric.
 
     Attributes:
+      number: its place in the declared order, from 1: its name in pictures.
       label: its name.
       sample: its values of the metric.
       comparison: with the baseline; None for the baseline itself.
       lost: runs without a value, such as '1 of 3 diverged'; empty if there are none.
-      parameters: how many it trains; None if unknown.
-      parameters_ratio, speed_ratio: parameters, and median tokens per second, relative to the baseline;
-        NaN if unknown.
+      cost, base_cost: its own and the baseline's.
     """
 
+    number: int
     label: str
     sample: Sample
     comparison: Comparison | None
     lost: str
-    parameters: int | None
-    parameters_ratio: float
-    speed_ratio: float
+    cost: Cost
+    base_cost: Cost
 
     @property
     def verdict(self) -> str:
@@ -43,6 +57,23 @@ class Row:
     def inapplicable(self) -> str:
         """Why the metric does not apply to the variant; empty if it does."""
         return self.comparison.reason if self.verdict == NOT_APPLICABLE else ""
+
+    @property
+    def parameters(self) -> int | None:
+        return self.cost.parameters
+
+    def ratio(self, what: str) -> float:
+        """A field of its cost relative to the baseline's; NaN if unknown."""
+        ours, theirs = getattr(self.cost, what), getattr(self.base_cost, what)
+        return ours / theirs if ours is not None and theirs else math.nan
+
+    @property
+    def parameters_ratio(self) -> float:
+        return self.ratio("parameters")
+
+    @property
+    def speed_ratio(self) -> float:
+        return self.ratio("tokens_per_second")
 
 
 @dataclass(frozen=True)
@@ -55,6 +86,7 @@ class Report:
       runs: every declared run.
       metric, direction: what is compared, and which way is better.
       rows: every variant, in declared order.
+      analysis: of all metrics together.
       also: the reports of the secondary metrics, in declared order; they have none themselves.
     """
 
@@ -64,6 +96,7 @@ class Report:
     metric: str
     direction: str
     rows: tuple[Row, ...]
+    analysis: Analysis
     also: "tuple[Report, ...]" = ()
 
     @property
@@ -72,10 +105,14 @@ class Report:
         return (self, *self.also)
 
     @property
+    def margin(self) -> float | None:
+        """Half the width of the range within which differences do not matter; None if none was declared."""
+        return next(goal["margin"] for goal in _goals(self.declaration) if goal["metric"] == self.metric)
+
+    @property
     def tests(self) -> int:
         """How many comparisons Holm's correction runs over: all of the study, on all metrics, that were tested."""
-        compared = [row.comparison for goal in self.goals for row in goal.rows if row.comparison]
-        return sum(not math.isnan(comparison.p_corrected) for comparison in compared)
+        return self.analysis.n_tests
 
     @property
     def baseline(self) -> Row:
@@ -116,41 +153,54 @@ def collect(directory: Path | str) -> Report:
         raise UserError(f"{directory}: none of the {len(runs)} runs has finished, so there is nothing to report")
     labels = [variant["label"] for variant in declaration["variants"]]
     of = {label: [run for run in runs if run.label == label] for label in labels}
-    goals = [(declaration["metric"], declaration["direction"])]
-    goals += [(each["metric"], each["direction"]) for each in declaration["also"]]
-    measured = [_measured(of, *goal) for goal in goals]
-    compared = compare_all(measured, declaration["baseline"], declaration["alpha"])
+    goals = _goals(declaration)
+    measured = [_measured(of, goal) for goal in goals]
+    analysis = analyse(
+        measured,
+        declaration["baseline"],
+        declaration["alpha"],
+        test=declaration.get("test", "t"),
+        claims=[_claim(each) for each in declaration.get("claims", [])],
+        names=[goal["metric"] for goal in goals],
+    )
     reports = [
         Report(
-            holder.directory, declaration, runs, *goal, _rows(of, declaration["baseline"], found.values, comparisons)
+            holder.directory,
+            declaration,
+            runs,
+            goal["metric"],
+            goal["direction"],
+            _rows(of, declaration["baseline"], found.values, comparisons),
+            analysis,
         )
-        for goal, found, comparisons in zip(goals, measured, compared, strict=True)
+        for goal, found, comparisons in zip(goals, measured, analysis.comparisons, strict=True)
     ]
     return dataclasses.replace(reports[0], also=tuple(reports[1:]))
 
 
-def _measured(of: dict[str, list[Run]], metric: str, direction: str) -> Measured:
-    values = {label: {run.seed: run.value(metric) for run in runs} for label, runs in of.items()}
-    reasons = {label: [run.not_applicable(metric) for run in runs] for label, runs in of.items()}
-    absent = {label: next(filter(None, found)) for label, found in reasons.items() if any(found)}
-    return Measured(values, direction, absent)
+def values(report: Report) -> dict[str, dict[int, float | None]]:
+    """label -> seed -> value of the report's metric."""
+    found: dict[str, dict[int, float | None]] = {row.label: {} for row in report.rows}
+    for run in report.runs:
+        found[run.label][run.seed] = run.value(report.metric)
+    return found
 
 
-def _rows(of: dict[str, list[Run]], baseline: str, values: dict, comparisons: list[Comparison]) -> tuple[Row, ...]:
-    by_label = {each.variant: each for each in comparisons}
-    base = of[baseline]
-    return tuple(
-        Row(
-            label=label,
-            sample=describe(values[label]),
-            comparison=by_label.get(label),
-            lost=_lost(runs, values[label]),
-            parameters=_typical(runs, "parameters"),
-            parameters_ratio=_ratio(_typical(runs, "parameters"), _typical(base, "parameters")),
-            speed_ratio=_ratio(_typical(runs, "tokens_per_second"), _typical(base, "tokens_per_second")),
-        )
-        for label, runs in of.items()
-    )
+def factors(report: Report) -> Factorial | None:
+    """The factorial analysis of the report's metric, None unless the grid is a full product of factors."""
+    levels = levels_of(report.declaration["variants"])
+    return factorial(values(report), levels, report.declaration["alpha"]) if levels else None
+
+
+def divergences(report: Report) -> list[Diverged]:
+    """The share of diverged runs of every variant; none if no run has diverged."""
+    found: dict[str, dict[int, bool | None]] = {row.label: {} for row in report.rows}
+    for run in report.runs:
+        what = _outcome(run, run.value(report.metric))
+        found[run.label][run.seed] = {store.DIVERGED: True, store.FINISHED: False}.get(what)
+    if not any(True in by_seed.values() for by_seed in found.values()):
+        return []
+    return diverged(found, report.declaration["baseline"], report.declaration["alpha"])
 
 
 def differing(report: Report) -> dict[str, dict[str, object]]:
@@ -167,20 +217,47 @@ def held_equal(report: Report) -> dict[str, object]:
     return {k: v for k, v in base.items() if k not in varied and k != "seed" and not k.startswith("run.")}
 
 
-def _typical(runs: list[Run], key: str) -> float | None:
-    found = [run.result[key] for run in runs if run.status == store.FINISHED and run.result.get(key) is not None]
-    return median(found) if found else None
+def _goals(declaration: dict) -> list[dict]:
+    """Metric, direction and margin of every goal; studies of older formats have no margins."""
+    every = [declaration, *declaration.get("also", [])]
+    return [{"margin": None} | {k: g[k] for k in ("metric", "direction", "margin") if k in g} for g in every]
 
 
-def _ratio(ours: float | None, theirs: float | None) -> float:
-    return ours / theirs if ours is not None and theirs else math.nan
+def _claim(saved: dict) -> Claim:
+    return Claim(saved["left"], saved["relation"], saved["right"], saved.get("source", ""), saved.get("metric"))
 
 
-def _lost(runs: list[Run], values: dict[int, float | None]) -> str:
-    # A run that finished with a non-finite metric has diverged, whatever it says of itself.
-    words = [
-        store.DIVERGED if run.status == store.FINISHED and not math.isfinite(values[run.seed] or 0.0) else run.status
-        for run in runs
-    ]
+def _measured(of: dict[str, list[Run]], goal: dict) -> Measured:
+    metric = goal["metric"]
+    found = {label: {run.seed: run.value(metric) for run in runs} for label, runs in of.items()}
+    reasons = {label: [run.not_applicable(metric) for run in runs] for label, runs in of.items()}
+    absent = {label: next(filter(None, each)) for label, each in reasons.items() if any(each)}
+    return Measured(found, goal["direction"], absent, goal["margin"])
+
+
+def _rows(of: dict[str, list[Run]], baseline: str, found: dict, comparisons: list[Comparison]) -> tuple[Row, ...]:
+    by_label = {each.variant: each for each in comparisons}
+    base_cost = cost_of(of[baseline])
+    return tuple(
+        Row(
+            number=number,
+            label=label,
+            sample=describe(found[label]),
+            comparison=by_label.get(label),
+            lost=_lost(runs, found[label]),
+            cost=cost_of(runs),
+            base_cost=base_cost,
+        )
+        for number, (label, runs) in enumerate(of.items(), 1)
+    )
+
+
+def _lost(runs: list[Run], found: dict[int, float | None]) -> str:
+    outcomes = [_outcome(run, found[run.seed]) for run in runs]
     kinds = (store.DIVERGED, store.FAILED, store.INTERRUPTED, store.MISSING)
-    return ", ".join(f"{words.count(kind)} of {len(runs)} {kind}" for kind in kinds if kind in words)
+    return ", ".join(f"{outcomes.count(kind)} of {len(runs)} {kind}" for kind in kinds if kind in outcomes)
+
+
+def _outcome(run: Run, value: float | None) -> str:
+    """Its status; a run that finished with a non-finite metric has diverged, whatever it says of itself."""
+    return store.DIVERGED if run.status == store.FINISHED and not math.isfinite(value or 0.0) else run.status

@@ -1,15 +1,20 @@
 """Numbers and findings in words; every output says them the same way."""
 
-import json
 import math
 
 from transformer_jax.study.report.collect import Report, Row
-from transformer_jax.study.stats import BETTER, NOT_APPLICABLE, SAME, UNTESTED, WORSE
+from transformer_jax.study.stats import BETTER, EQUIVALENT, NOT_APPLICABLE, SAME, UNTESTED, WORSE
 
-INTERVALS = (
-    "Intervals are t intervals of each paired difference by itself, not widened for the number of them;"
-    " verdicts rest on the Holm-corrected p-values."
-)
+_TESTS = {"t": "paired t-tests", "sign_flip": "exact sign-flip permutation tests"}
+
+
+def intervals(report: Report) -> str:
+    """What the intervals and the p-values are."""
+    test = _TESTS[report.declaration.get("test", "t")]
+    return (
+        "Intervals are t intervals of each paired difference by itself, not widened for the number of them; verdicts "
+        f"rest on the Holm-corrected p-values of {test}."
+    )
 
 
 def number(value: float, decimals: int, *, sign: bool = False) -> str:
@@ -52,6 +57,13 @@ def interval(report: Report, row: Row) -> str:
     if found is None or math.isnan(found.low):
         return "–"
     return " to ".join(number(end, report.decimals, sign=True) for end in (found.low, found.high))
+
+
+def bootstrap(report: Report, row: Row) -> str:
+    found = row.comparison.difference if row.comparison else None
+    if found is None or math.isnan(found.boot_low):
+        return "–"
+    return " to ".join(number(end, report.decimals, sign=True) for end in (found.boot_low, found.boot_high))
 
 
 def difference(report: Report, row: Row) -> str:
@@ -121,6 +133,7 @@ def sentence(report: Report, row: Row) -> str:
         BETTER: f"{row.label} is better than {base}: {figures}.",
         WORSE: f"{row.label} is worse than {base}: {figures}.",
         SAME: f"{row.label} cannot be told from {base}: {figures}.",
+        EQUIVALENT: f"{row.label} is equivalent to {base}: {figures}.",
     }[c.verdict]
     if c.reason:
         said += f" It is {c.reason}."
@@ -129,10 +142,55 @@ def sentence(report: Report, row: Row) -> str:
     return said + lost + _cost(row)
 
 
+def headline(report: Report) -> str:
+    """The verdict on the primary metric in one sentence, as a reader would quote it."""
+    rows = [row for row in report.rows if row.comparison]
+    finished = report.count("finished")
+    partial = (
+        f"So far, with {finished} of {len(report.runs)} runs: "
+        if finished + report.count("diverged") < len(report.runs)
+        else ""
+    )
+    if len(rows) == 1:
+        return partial + sentence(report, rows[0]).removesuffix(_cost(rows[0]))
+    of = {verdict: [row for row in rows if row.verdict == verdict] for verdict in {row.verdict for row in rows}}
+    base, name = report.baseline.label, metric_name(report)
+    better = sorted(of.pop(BETTER, []), key=lambda row: row.sample.mean, reverse=report.direction == "max")
+    if better:
+        best = better[0]
+        start = f"{best.label} is better than {base} ({name} {difference(report, best)}, {level(report)} interval "
+        start += f"{interval(report, best)})"
+        start += f", and so are {len(better) - 1} more of {len(rows)} variants" if len(better) > 1 else ""
+        if not of:
+            return f"{partial}{start}."
+        start += "; of the others, " if len(better) == 1 else "; "
+    elif set(of) == {SAME}:
+        none = "none" if partial else "None"
+        return f"{partial}{none} of the {len(rows)} variants can be told from {base} on {name}{_missed(report)}."
+    else:
+        start = f"no variant is better than {base} on {name}: of {len(rows)}, "
+    said = {
+        WORSE: "{} worse",
+        EQUIVALENT: f"{{}} equivalent to it (within ±{report.margin:g})" if report.margin else "{} equivalent",
+        SAME: f"{{}} not distinguishable from it{_missed(report)}",
+        UNTESTED: "{} not tested",
+        NOT_APPLICABLE: "{} not applicable",
+    }
+    parts = [said[v].format(f"{len(of[v])} {'is' if len(of[v]) == 1 else 'are'}") for v in said if v in of]
+    text = f"{partial}{start}{', '.join(parts)}."
+    return text if better or partial else text[0].upper() + text[1:]
+
+
+def _missed(report: Report) -> str:
+    if math.isnan(report.detectable):
+        return ""
+    return f" (true differences below about {number(report.detectable, report.decimals)} could well be missed)"
+
+
 def findings(report: Report) -> str:
     """How many variants got each verdict, in a line."""
     verdicts = [row.verdict for row in report.rows if row.comparison]
-    kinds = (BETTER, WORSE, SAME, UNTESTED, NOT_APPLICABLE)
+    kinds = (BETTER, WORSE, EQUIVALENT, SAME, UNTESTED, NOT_APPLICABLE)
     parts = [f"{verdicts.count(v)} {v}" for v in kinds if v in verdicts]
     return f"Of {len(verdicts)} variants: " + ", ".join(parts) + "."
 
@@ -153,6 +211,29 @@ def warnings(report: Report) -> list[str]:
     return said
 
 
+def side_notes(report: Report) -> list[str]:
+    """What must be known of the columns of the big table."""
+    said = [
+        "The p-values of the sign-flip test are of each comparison alone, not corrected; it takes nothing for granted "
+        "but that a difference could as well have had the other sign. The bootstrap interval resamples the seeds; "
+        "with few of them it is too narrow, and it decides nothing."
+    ]
+    if report.margin:
+        said.append(
+            f"Equivalence: whether the difference was shown to lie within the declared margin of ±{report.margin:g} "
+            "(two one-sided t-tests, Holm-corrected in a family of their own)."
+        )
+    members = {row.cost.members or 1 for row in report.rows if row.cost.tokens_per_second is not None}
+    if len(members) > 1:
+        said.append(
+            f"Variants were trained {' or '.join(f'{m:g}' for m in sorted(members))} runs at once: tokens per second "
+            "and memory are those of the whole program, and not comparable between them."
+        )
+    elif members and members != {1}:
+        said.append(f"Tokens per second and memory are those of a program that trained {members.pop():g} runs at once.")
+    return said
+
+
 def key_figures(report: Report) -> list[tuple[str, str, str]]:
     """(name, value, what it means)."""
     d = report.declaration
@@ -160,6 +241,10 @@ def key_figures(report: Report) -> list[tuple[str, str, str]]:
         ("secondary metric", metric_name(goal), f"{goal.metric}, {direction(goal)}; declared before the runs")
         for goal in report.also
     ]
+    outcomes = [each.outcome for each in report.analysis.claims]
+    told = ", ".join(f"{outcomes.count(each)} {each}" for each in ("refuted", "undecided") if each in outcomes)
+    told = "of the literature, declared before the runs" + (f"; {told}" if told else "")
+    claims = [("claims confirmed", f"{outcomes.count('confirmed')} / {len(outcomes)}", told)] if outcomes else []
     return [
         (
             "primary metric",
@@ -167,6 +252,7 @@ def key_figures(report: Report) -> list[tuple[str, str, str]]:
             f"{report.metric}, {direction(report)}; declared before the runs",
         ),
         *secondary,
+        *claims,
         (
             "runs",
             f"{report.count('finished')} / {len(report.runs)}",
@@ -181,26 +267,6 @@ def key_figures(report: Report) -> list[tuple[str, str, str]]:
     ]
 
 
-def how_to_rerun(report: Report) -> list[str]:
-    """Command, seeds and versions, a line each."""
-    d = report.declaration
-    command = d["command"] or "not recorded; each run's config.json is complete"
-    lines = [f"command: {command}", f"seeds: {', '.join(map(str, d['seeds']))}", f"declared: {d['declared']}"]
-    manifests = [run.directory / "manifest.json" for run in report.runs]
-    found = next((path for path in manifests if path.is_file()), None)
-    if found:
-        for key, value in json.loads(found.read_text()).items():
-            if key in ("versions", "devices", "platform", "python", "device", "mesh"):
-                lines.append(f"{key}: {_plain(value)}")
-    return lines
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {each}" for key, each in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def _equals(p: float) -> str:
     return p_value(p) if p < 0.001 else f"=\u00a0{p_value(p)}"
 
@@ -209,6 +275,7 @@ def _cost(row: Row) -> str:
     parts = []
     if not math.isnan(row.parameters_ratio) and abs(row.parameters_ratio - 1) >= 0.005:
         parts.append(f"{ratio(row.parameters_ratio)} the parameters")
-    if not math.isnan(row.speed_ratio) and abs(row.speed_ratio - 1) >= 0.05:
+    alike = row.cost.members == row.base_cost.members
+    if alike and not math.isnan(row.speed_ratio) and abs(row.speed_ratio - 1) >= 0.05:
         parts.append(f"{ratio(row.speed_ratio)} the tokens per second")
     return f" It has {' and '.join(parts)}." if parts else ""

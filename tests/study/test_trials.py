@@ -39,6 +39,22 @@ def test_overrides_keep_what_follows_from_them_and_leave_the_base_alone():
     assert made.base.model.width == 128
 
 
+def test_what_a_budget_or_tuning_sets_comes_after_the_point():
+    made = study(chain(point("base"), point("wide", {"model.width": 64})))
+    extra = {"wide": {"model.ffn_size": 100, "optim.learning_rate": 0.5}, "base": {"optim.learning_rate": 0.25}}
+    plain, wide = (trial.config for trial in trials(made, extra)[:2])
+    assert (wide.model.width, wide.model.ffn_size, wide.optim.learning_rate) == (64, 100, 0.5)
+    assert (plain.model.width, plain.model.ffn_size, plain.optim.learning_rate) == (128, 512, 0.25)
+    wider = trials(made, {"wide": {"model.width": 72}})[1].config
+    assert wider.model.ffn_size == 4 * 72  # as ever, it follows
+    assert [t.fingerprint for t in trials(made, {})] == [t.fingerprint for t in trials(made)]
+
+
+def test_a_value_that_does_not_fit_is_refused_with_its_variant():
+    with pytest.raises(UserError, match=r"variant 'heads=1': .*model.ffn_size='a lot'"):
+        trials(study(), {"heads=1": {"model.ffn_size": "a lot"}})
+
+
 @pytest.mark.parametrize(
     ("grid", "message"),
     [

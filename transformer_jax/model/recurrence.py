@@ -68,10 +68,11 @@ def recur(
 
 
 def recur_flops(length: int, chunk: int, *, groups: int, heads: int, key_size: int, value_size: int) -> float:
-    """Forward FLOPs of the matrix products of `recur` over a row, masked pairs included."""
-    pairs = 2.0 * chunk_length(length, chunk) * (groups * key_size + heads * value_size)
+    """Forward FLOPs of the matrix products of `recur` over a row; masked pairs and filled up chunks included."""
+    size = chunk_length(length, chunk)
+    pairs = 2.0 * size * (groups * key_size + heads * value_size)
     states = 4.0 * heads * key_size * value_size
-    return length * (pairs + states)
+    return -(-length // size) * size * (pairs + states)
 
 
 def chunk_length(length: int, chunk: int) -> int:

@@ -5,9 +5,11 @@ import math
 import jax
 
 from transformer_jax.model.arch import Arch
-from transformer_jax.model.base import SLOT
+from transformer_jax.model.base import LAYERS, SLOT
 from transformer_jax.model.ffn import ffns
 from transformer_jax.model.mixer import mixers
+from transformer_jax.model.position import positions
+from transformer_jax.model.residual import residuals
 from transformer_jax.parallel.rules import is_boxed, is_matrix
 
 # Dense bfloat16 peak of one device in FLOP/s, from the vendors' data sheets (without sparsity).
@@ -23,7 +25,8 @@ PEAK_FLOPS = {
     "TPU v6": 918e12,
 }
 
-_LOOKED_UP = ("vocab", "positions", "buckets")  # first axes of tables that are indexed, not multiplied with
+# By so much, relatively, may the analytic count and the traced one differ.
+MARGIN = 0.01
 
 
 def peak_flops(device) -> float | None:
@@ -36,57 +39,81 @@ def count(params) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def flops_per_token(arch: Arch, boxed_params, length: int, source_length: int) -> float:
+def flops_per_token(arch: Arch, boxed_params, length: int, source_length: int, rows: int = 8) -> float:
     """FLOPs of forward and backward per token of a row of `length` (+ `source_length`) tokens.
 
-    6 per parameter of a matrix and token that it is multiplied with (of experts only those that a token uses),
-    the output matrix included, and three times what mixers count for their forward pass: for attention 4 H K
-    per layer and pair of positions, masked pairs included (the convention of PaLM, Chowdhery et al. 2022,
-    app. B). Tables that are looked up, biases, norms, softmax and position schemes' terms are left out.
+    Matrix products only: 6 per parameter of a matrix and vector that it is multiplied with, the output matrix
+    included, and three times what the variants' `flops` count for the forward pass: for attention 4 H K per layer and
+    pair of positions, masked pairs included (the convention of PaLM, Chowdhery et al. 2022, app. B). Of experts only
+    those count that a token passes through. Nothing elementwise counts (norms, softmax, gates, biases, rotations,
+    convolutions of single channels, decays), nor do look-ups, and nothing is computed again to save memory.
+
+    It agrees with `traced_flops.traced_flops_per_token`, which reads the program itself, to `MARGIN` for every
+    registered variant: what is left are products of a few dozen numbers per token that are not worth a formula, such
+    as those of a router's loss.
 
     Args:
       boxed_params: with logical axis names, which tell matrices from tables.
       source_length: of the encoder's row; not read if there is no encoder.
+      rows: of a batch, over which is shared out what is computed once for all of them, such as a table of distances.
     """
-    source_length = source_length if "encoder" in boxed_params else 0
-    tokens = {"decoder": length, "encoder": source_length}
+    source_length = source_length if "encoder" in arch.stacks else 0
+    lengths = {"decoder": (length, source_length), "encoder": (source_length, 0)}
     total = 6.0 * arch.dims.vocab_rows * arch.dims.width * length
-    for path, leaf in jax.tree_util.tree_leaves_with_path(boxed_params, is_leaf=is_boxed):
-        stack, *keys = (part.key for part in path)
-        if stack not in tokens or not is_matrix(keys[-1], leaf.names) or _first(leaf.names) in _LOOKED_UP:
-            continue
-        # Cross-attention computes its keys and values on the source's tokens.
-        on_source = "cross" in keys and keys[-1] in ("key", "value") and stack == "decoder"
-        size = math.prod(leaf.value.shape) * (
-            _share_of_experts(arch.of(stack), keys) if "expert" in leaf.names else 1.0
-        )
-        total += 6.0 * size * (source_length if on_source else tokens[stack])
-    total += 3.0 * sum(_mixing(arch, n, "decoder", length, source_length) for n in range(arch.layers))
-    if source_length:
-        total += 3.0 * sum(_mixing(arch, n, "encoder", source_length, 0) for n in range(arch.encoder_layers))
+    for stack in arch.stacks if _encoder_is_read(arch) else ("decoder",):
+        total += _of_stack(arch.of(stack), stack, boxed_params[stack], *lengths[stack], rows)
     return total / (length + source_length)
 
 
-def _first(names: tuple) -> str | None:
-    """The first axis of a parameter, that of the layers passed over."""
-    return next((name for name in names if name != "layers"), None)
+def _encoder_is_read(arch: Arch) -> bool:
+    return any(mixers.lookup(spec).mixes for spec in arch.of("decoder").parts.distinct("cross_mixer"))
 
 
-def _share_of_experts(arch: Arch, keys: list[str]) -> float:
-    """Of the layer that a parameter belongs to."""
-    slot = next((int(key.removeprefix(SLOT)) for key in keys if key.startswith(SLOT)), 0)
-    return ffns.build(arch.at(slot).parts.ffn, arch=arch.at(slot)).active_share
-
-
-def _mixing(arch: Arch, layer: int, stack: str, length: int, memory_length: int) -> float:
-    """Of one row in one layer, forward."""
-    arch = arch.of(stack).at(layer)
-    own = mixers.build(arch.parts.mixer, arch=arch, position="none", causal=stack == "decoder", crossing=False)
-    total = own.flops(length, length)
-    if memory_length:
-        cross = mixers.build(arch.parts.cross_mixer, arch=arch, position="none", causal=False, crossing=True)
-        total += cross.flops(length, memory_length)
+def _of_stack(arch: Arch, stack: str, boxed_params, length: int, memory_length: int, rows: int) -> float:
+    """Of one row, forward and backward."""
+    period = arch.parts.period
+    layers = [_Layer(arch.at(slot), stack, length, memory_length) for slot in range(period)]
+    once = [positions.build(spec, arch=arch, causal=stack == "decoder") for spec in arch.parts.distinct("position")]
+    total = 3.0 * sum(position.flops_once(length, length, rows) for position in once)
+    total += 3.0 * arch.depth(stack) / period * sum(layer.flops(rows) for layer in layers)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(boxed_params[LAYERS], is_leaf=is_boxed):
+        keys = [part.key for part in path]
+        slot = int(keys.pop(0).removeprefix(SLOT)) if keys[0].startswith(SLOT) else 0
+        # Positions count their own parameters, of which most are tables.
+        if is_matrix(keys[-1], leaf.names) and "position" not in keys:
+            total += 6.0 * math.prod(leaf.value.shape) * layers[slot].multiplied(keys[0], keys[-1])
     return total
+
+
+class _Layer:
+    """The parts of one layer, and what they say of a row."""
+
+    def __init__(self, arch: Arch, stack: str, length: int, memory_length: int):
+        parts, causal = arch.parts, stack == "decoder"
+        mixer = mixers.build(parts.mixer, arch=arch, position=parts.position, causal=causal, crossing=False)
+        cross = mixers.build(parts.cross_mixer, arch=arch, position="none", causal=False, crossing=True)
+        self._mixers = {"attention": (mixer, length), "cross": (cross, memory_length)}
+        self._mixers = {name: self._mixers[name] for name in arch.sublayers(stack)[:-1]}
+        self._others = {"ffn": ffns.build(parts.ffn, arch=arch)}
+        for name in arch.sublayers(stack):
+            residual = residuals.build(parts.residual, arch=arch, sublayer=name, stack=stack)
+            self._others[f"{name}_residual"] = residual
+        self._length = length
+
+    def flops(self, rows: int) -> float:
+        """Of the forward pass, beside the parameter matrices."""
+        total = sum(part.flops(self._length) for part in self._others.values())
+        for mixer, memory_length in self._mixers.values():
+            total += mixer.flops(self._length, memory_length)
+            total += mixer.position_flops(self._length, memory_length, rows)
+        return total
+
+    def multiplied(self, part: str, name: str) -> float:
+        """With how many vectors a parameter matrix is multiplied."""
+        if part in self._mixers:
+            mixer, memory_length = self._mixers[part]
+            return mixer.multiplied(name, self._length, memory_length)
+        return self._others[part].multiplied(name, self._length)
 
 
 def utilisation(flops_per_second: float) -> float | None:

@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 
 import jax
 
@@ -100,7 +101,7 @@ class Training:
         shared = {}
         if speed is not None:
             shared["train/tokens_per_second"] = speed / len(self._members)
-            utilisation = flops.utilisation(speed * self._flops_per_token())
+            utilisation = flops.utilisation(speed * self._flops_per_token)
             if utilisation is not None:
                 shared["train/model_flops_utilisation"] = utilisation
         written = []
@@ -206,15 +207,17 @@ class Training:
             "members": count,
             "compile_seconds": self._program.compile_seconds,
             "memory_bytes": self._program.memory_bytes,
-            "flops_per_token": self._flops_per_token(),
+            "flops_per_token": self._flops_per_token,
             "skipped": int(self._program.of_member(jax.device_get(self._state.skipped), member.slot)),
             "metrics": metrics,
             "not_applicable": reasons,
         }
 
+    @cached_property
     def _flops_per_token(self) -> float:
-        d = self._config.data
-        return flops.flops_per_token(self._program.arch, self._program.boxed_params, d.length, d.source_length)
+        d, arch = self._config.data, self._program.arch
+        rows = d.batch_size // self._config.optim.accumulate
+        return flops.flops_per_token(arch, self._program.boxed_params, d.length, d.source_length, rows=rows)
 
     def _write(self, member: Member, values: dict[str, float | None]) -> None:
         member.metrics.write(self.step, {"seconds": self._clock.total / len(self._members), **values})

@@ -10,17 +10,19 @@ ffns = Registry("ffn", "transformer_jax.model.ffn", base_fields=("arch",))
 
 
 class FFN(Part):
-    """Works on each position by itself.
-
-    Attributes:
-      active_share: class attribute: share of expert parameters that a token uses.
-    """
-
-    active_share = 1.0
+    """Works on each position by itself."""
 
     def __call__(self, x_BLD, *, ctx: Context, layer: Layer):
         """y_BLD. `ctx` is that of the stack's self-attention: it says which positions are padding."""
         raise NotImplementedError
+
+    def flops(self, length: int) -> float:
+        """FLOPs of one layer's forward pass over a row, beside those of its parameter matrices."""
+        return 0.0
+
+    def multiplied(self, name: str, length: int) -> float:
+        """With how many vectors of a row the parameter matrix `name` is multiplied, or each one of several experts."""
+        return length
 
     def into(self, x_BLD, name: str, layer: Layer):
         """x W + b, from D to F."""

@@ -86,10 +86,22 @@ class MoE(FFN):
 
     cost = "a token passes through top of the experts (through all where ragged_dot is no kernel, as on CPUs)"
 
-    @property
-    def active_share(self) -> float:
-        """The share of the experts' parameters that a token uses."""
-        return self.top / self.experts
+    def slots_in(self, length: int) -> int:
+        """C, of a row of this length, where there is a capacity."""
+        return math.ceil(self.capacity * self.top * length / self.experts)
+
+    def flops(self, length: int) -> float:
+        D, E, J = self.arch.dims.width, self.experts, self.top
+        if self.capacity is None:
+            return 2.0 * length * J * D
+        # Tokens to slots (of which the places need no gradient: 2/3 of what the way back takes) and back, and the
+        # places themselves.
+        return 2.0 * length * self.slots_in(length) * (E * D * 5 / 3 + J * E + J * 2 / 3)
+
+    def multiplied(self, name: str, length: int) -> float:
+        if name == "router":
+            return length
+        return self.top * length / self.experts if self.capacity is None else self.slots_in(length)
 
     def problems(self):
         found = []
@@ -137,7 +149,7 @@ class MoE(FFN):
 
     def _limited(self, x_BLD, gate_BLJ, expert_BLJ, real_BL, in_EDF, out_EFD):
         """(y_BLD, kept_BLJ), as many tokens per expert as it has slots."""
-        C = math.ceil(self.capacity * self.top * x_BLD.shape[1] / self.experts)
+        C = self.slots_in(x_BLD.shape[1])
         chosen_BLJE = jax.nn.one_hot(expert_BLJ, self.experts) * real_BL[..., None, None]
         slot_BLJ = slots(chosen_BLJE)
         slot_BLJC = jax.nn.one_hot(slot_BLJ, C, dtype=x_BLD.dtype)  # nothing from C on

@@ -84,8 +84,26 @@ class Attention(Mixer):
                 found.append(f"{name}: {error}")
         return found
 
+    @property
+    def reads_logits(self) -> bool:
+        return weightings.lookup(self.weights).reads_logits
+
+    @property
+    def products(self) -> float:
+        """Of all pairs: the logits and the average, or only the latter, of whose gradients one is not needed then."""
+        return 2 if self.reads_logits else 2 / 3
+
     def flops(self, length: int, memory_length: int) -> float:
-        return 4.0 * self.heads * self.arch.dims.head_size * length * memory_length
+        return 2.0 * self.products * self.heads * self.arch.dims.head_size * length * memory_length
+
+    def position_flops(self, length: int, memory_length: int, rows: int) -> float:
+        position = positions.build(self.position, arch=self.own_arch, causal=self.causal, parent=None)
+        return position.flops(length, memory_length, rows) if self.reads_logits else 0.0
+
+    def multiplied(self, name: str, length: int, memory_length: int) -> float:
+        if not self.reads_logits and name.startswith(("query", "key")):
+            return 0.0  # nobody reads them
+        return super().multiplied(name, length, memory_length)
 
     @nn.compact
     def __call__(self, x_BLD, memory_BMD, *, ctx, layer, carried):

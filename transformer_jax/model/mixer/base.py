@@ -22,6 +22,7 @@ class Mixer(Part):
       reads: class attribute: the hooks of position schemes that the mixer calls.
       places: class attribute: where it can stand, 'self', 'cross' or both.
       has_heads: class attribute: whether it multiplies its H heads with `layer.heads`.
+      mixes: class attribute: whether it reads other positions at all. An encoder that nobody reads costs nothing.
     """
 
     position: str
@@ -31,6 +32,7 @@ class Mixer(Part):
     reads: ClassVar[frozenset[str]] = frozenset()
     places: ClassVar[frozenset[str]] = frozenset({"self", "cross"})
     has_heads: ClassVar[bool] = False
+    mixes: ClassVar[bool] = True
 
     @classmethod
     def open(cls, arch: Arch, x_BLD) -> dict:
@@ -47,8 +49,16 @@ class Mixer(Part):
         raise NotImplementedError
 
     def flops(self, length: int, memory_length: int) -> float:
-        """FLOPs of one layer's forward pass over a row, beside those of its parameter matrices."""
+        """FLOPs of one layer's forward pass over a row, beside those of its parameter matrices and its positions."""
         return 0.0
+
+    def position_flops(self, length: int, memory_length: int, rows: int) -> float:
+        """What the position scheme adds to that, as its own `flops` counts it."""
+        return 0.0
+
+    def multiplied(self, name: str, length: int, memory_length: int) -> float:
+        """With how many vectors of a row the parameter matrix `name` is multiplied."""
+        return memory_length if self.crossing and name in ("key", "value") else length
 
     def append(self, ctx: Context, **new):
         """Writes L new entries per array into the layer's cache at `ctx.cursor`; returns all slots.

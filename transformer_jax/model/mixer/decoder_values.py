@@ -33,6 +33,9 @@ class DecoderValues(Attention):
             return super().problems()
         return ["decoder_values reads a memory's keys: it is for cross-attention, and self-attention has no memory"]
 
+    def multiplied(self, name, length, memory_length):
+        return length if name == "value" else super().multiplied(name, length, memory_length)
+
     def keys_values(self, x_BLD, memory_BMD, position, ctx, layer, carried):
         def keys():
             return (self.normed(self.project(memory_BMD, "key", self.groups, "kv_heads", layer), "key_norm"),)

@@ -69,8 +69,9 @@ class Latent(Attention):
         return found
 
     def flops(self, length, memory_length):
+        # The values are as long as the keys, with zeros behind them (see `mix`).
         K, E, _ = self.sizes
-        return 2.0 * self.heads * (2 * K + E) * length * memory_length
+        return 2.0 * self.products * self.heads * (K + E) * length * memory_length
 
     @nn.compact
     def __call__(self, x_BLD, memory_BMD, *, ctx, layer, carried):

@@ -42,7 +42,7 @@ class Linear(Headed):
     def flops(self, length: int, memory_length: int) -> float:
         H, K = self.arch.dims.heads, self.arch.dims.head_size
         once = recur_flops(length, _CHUNK, groups=H, heads=H, key_size=K, value_size=K + 1)
-        return once if self.causal else 2 * once
+        return once if self.causal else 2 * once + 2.0 * H * K * length
 
     def run(self, x_BLD, state, valid_BL, reset_BL, ctx, layer):
         q_BLHK, k_BLHK, v_BLHV = self.projected(x_BLD, layer)

@@ -87,6 +87,10 @@ class Mamba2(Recurrent):
         )
         return once if self.causal else 2 * once
 
+    def multiplied(self, name, length, memory_length):
+        # The convolution works on each channel by itself: no matrix product.
+        return 0.0 if name.startswith("conv_") else super().multiplied(name, length, memory_length)
+
     def run(self, x_BLD, state, valid_BL, reset_BL, ctx, layer):
         D, E, P = self.arch.dims.width, self.inner, self.per_head
         H = E // P

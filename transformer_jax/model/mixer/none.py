@@ -12,6 +12,7 @@ class NoMixer(Mixer):
 
     # Where nothing is mixed there is nothing that a position scheme could miss.
     reads = frozenset(MIXER_HOOKS)
+    mixes = False
     cost = "nothing"
 
     def __call__(self, x_BLD, memory_BMD, *, ctx, layer, carried):

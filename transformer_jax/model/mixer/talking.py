@@ -23,7 +23,11 @@ class TalkingHeads(Attention):
     cost = "2 H^2 parameters and 4 H^2 L M FLOPs, H L M weights in memory: no fused kernel"
 
     def flops(self, length, memory_length):
-        return super().flops(length, memory_length) + 4.0 * self.heads**2 * length * memory_length
+        return super().flops(length, memory_length) + 2.0 * self.products * self.heads**2 * length * memory_length
+
+    def multiplied(self, name, length, memory_length):
+        # Its own two matrices meet the pairs, which `flops` counts.
+        return 0.0 if name in ("logits", "weights") else super().multiplied(name, length, memory_length)
 
     def weigh(self, logits_BHLM, mask_B1LM, layer):
         logits_BHLM = mix_heads(logits_BHLM, self.talk("logits"))

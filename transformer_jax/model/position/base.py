@@ -65,6 +65,18 @@ class Position(Part):
         """heads_BLHK to add to the attention's output."""
         return None
 
+    def flops(self, length: int, memory_length: int, rows: int) -> float:
+        """FLOPs of the matrix products that `query`, `key`, `scores` and `values` add to one layer.
+
+        Of a row's forward pass; what is computed once for a batch is shared out over its `rows`. Products with the
+        scheme's own parameters are counted here and nowhere else.
+        """
+        return 0.0
+
+    def flops_once(self, length: int, memory_length: int, rows: int) -> float:
+        """The same of `embed`, `bias` and `once`, which run once per stack."""
+        return 0.0
+
     def hooks(self) -> set[str]:
         """Those of MIXER_HOOKS that the scheme overrides."""
         return {name for name in MIXER_HOOKS if getattr(type(self), name) is not getattr(Position, name)}

@@ -54,6 +54,10 @@ class Cope(Position):
             found.append(f"cope(max_positions={self.max_positions}): give at least 2")
         return found
 
+    def flops(self, length, memory_length, rows):
+        per_query = memory_length + self.max_positions
+        return 2.0 * self.arch.dims.heads * self.arch.dims.head_size * length * per_query
+
     @nn.compact
     def scores(self, q_BLHK, k_BMHK, ctx, layer):
         shape = (self.max_positions, self.arch.dims.head_size)

@@ -75,6 +75,9 @@ class Fire(Position):
     def problems(self) -> list[str]:
         return [] if self.hidden >= 1 else [f"fire(hidden={self.hidden}): give at least 1"]
 
+    def flops_once(self, length, memory_length, rows):
+        return 2.0 * self.hidden * self.arch.dims.heads * length * memory_length
+
     @nn.compact
     def bias(self, qpos_BL, kpos_BM):
         U, H = self.hidden, self.arch.dims.heads

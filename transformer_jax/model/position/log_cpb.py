@@ -41,6 +41,9 @@ class LogCPB(Position):
     def problems(self) -> list[str]:
         return [] if self.hidden >= 1 else [f"log_cpb(hidden={self.hidden}): give at least 1"]
 
+    def flops_once(self, length, memory_length, rows):
+        return 2.0 * self.hidden * self.arch.dims.heads * (2 * memory_length - 1) / rows
+
     @nn.compact
     def bias(self, qpos_BL, kpos_BM):
         U, H = self.hidden, self.arch.dims.heads

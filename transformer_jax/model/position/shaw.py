@@ -62,6 +62,10 @@ class Shaw(Position):
         # Without values nobody needs the weights, and a fused kernel may compute the rest.
         return super().hooks() - (set() if self.value_table else {"values"})
 
+    def flops(self, length, memory_length, rows):
+        tables = 2 if self.value_table else 1
+        return 2.0 * tables * self.arch.dims.heads * self.arch.dims.head_size * length * (2 * self.clip + 1)
+
     @nn.compact
     def table(self, name: str, layer):
         shape = (2 * self.clip + 1, self.arch.dims.head_size)

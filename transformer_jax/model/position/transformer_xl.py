@@ -54,6 +54,13 @@ class TransformerXL(Position):
         waves_RD = waves(jnp.arange(lowest, slots), self.arch.dims.width).astype(self.dtype)
         return waves_RD, jnp.clip(-distance(ctx), lowest, slots - 1) - lowest
 
+    def flops(self, length, memory_length, rows):
+        D, HK = self.arch.dims.width, self.arch.dims.heads * self.arch.dims.head_size
+        distances = memory_length if self.causal else 2 * memory_length - 1
+        # The table is of the whole batch, and its waves need no gradient, a third of what the others have in all.
+        table = 2.0 * distances * D * HK * (2 / 3) / rows
+        return 2.0 * HK * (length * distances + memory_length) + table
+
     @nn.compact
     def scores(self, q_BLHK, k_BMHK, ctx, layer):
         waves_RD, row_BLM = ctx.once

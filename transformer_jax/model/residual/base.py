@@ -49,6 +49,14 @@ class Residual(Part):
         """What the logits are computed from."""
         return stream
 
+    def flops(self, length: int) -> float:
+        """FLOPs of one sublayer's forward pass over a row, beside those of its parameter matrices."""
+        return 0.0
+
+    def multiplied(self, name: str, length: int) -> float:
+        """With how many vectors of a row the parameter matrix `name` is multiplied."""
+        return length
+
     def norm(self, name: str = "norm") -> Norm:
         """A norm that `model.norm` names, to be called inside a compact method or `setup`."""
         return norms.build(self.arch.parts.norm, arch=self.arch, name=name)

@@ -42,6 +42,13 @@ class HyperConnections(Residual):
     def open(self, x_BLD):
         return jnp.repeat(x_BLD[:, :, None], self.streams, axis=2)
 
+    def flops(self, length):
+        S, D = self.streams, self.arch.dims.width
+        return 2.0 * length * S * D * (S + 1 + self.dynamic)  # mixed, and β moved
+
+    def multiplied(self, name, length):
+        return self.streams * length
+
     @nn.compact
     def __call__(self, stream, branch, *, layer):
         S, D = self.streams, stream.shape[-1]

@@ -15,9 +15,11 @@ class Weighting(Part):
 
     Attributes:
       fused: class attribute: whether the fused kernels compute this very function. Only softmax is.
+      reads_logits: class attribute: whether the weights depend on the logits.
     """
 
     fused = False
+    reads_logits = True
 
     def __call__(self, logits_BHLM, mask_B1LM, layer: Layer):
         """float32 weights_BHLM, 0 where the mask is False; a query that sees nothing may get any finite ones.

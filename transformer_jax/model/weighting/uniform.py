@@ -21,6 +21,7 @@ class Uniform(Weighting):
     """
 
     cost = "H L M weights in memory: no fused kernel"
+    reads_logits = False
 
     def __call__(self, logits_BHLM, mask_B1LM, layer):
         return jnp.broadcast_to(equal_weights(mask_B1LM), logits_BHLM.shape)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint clean setup
+.PHONY: demo test test-slow test-slurm lint clean setup
 
 setup: $(VENV)/ready
 
@@ -18,10 +18,13 @@ demo: setup
 	$(BIN)/python -m transformer_jax study report runs/demo
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2 -m 'not slow' --durations=10
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not slurm' --durations=10
 
 test-slow: setup
 	$(BIN)/python -m pytest -n 2 -m slow --durations=10
+
+test-slurm: setup
+	$(BIN)/python -m pytest -m slurm --durations=10
 
 lint: setup
 	$(BIN)/ruff check .

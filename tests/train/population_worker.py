@@ -8,7 +8,9 @@ from pathlib import Path
 import jax
 from population_cases import members
 
+from transformer_jax import data
 from transformer_jax.train import loop
+from transformer_jax.train.evaluation import place
 from transformer_jax.train.hyper import Hyper
 from transformer_jax.train.population import step_bytes
 
@@ -24,6 +26,13 @@ def main(directory: Path) -> None:
     assert step_bytes(configs) > 0
     program = loop.compiled_program(configs[0], 259, mesh, slots)
     (compiled,) = program._compiled.values()
+    hyper = program.place([Hyper.from_config(config, program.arch) for config in configs])
+    batch = place(program, next(data.load(configs[0].data, 0).eval_batches("valid")))
+    with program._context():
+        others = [
+            program._init.lower(hyper).compile(),
+            program._evaluate.lower(program.all_structs.params, hyper.heads, batch).compile(),
+        ]
     # A mesh on which each run takes two devices: communication inside of a run, in pairs, and nowhere else.
     for config in configs:
         config.mesh.fsdp = 2
@@ -37,11 +46,11 @@ def main(directory: Path) -> None:
             {
                 "losses": [result["metrics"]["valid/loss"] for result in results],
                 "mesh": dict(mesh.shape),
-                "collectives": COLLECTIVE.findall(compiled.as_text()),
+                "collectives": [COLLECTIVE.findall(each.as_text()) for each in (compiled, *others)],
                 "fsdp_losses": [result["metrics"]["valid/loss"] for result in found],
                 "fsdp_mesh": dict(mesh_fsdp.shape),
                 "fsdp_groups": sorted(groups),
-                "placed": str(program.place([Hyper.from_config(configs[0], program.arch)]).b1.sharding.spec),
+                "placed": str(hyper.b1.sharding.spec),
             }
         )
     )

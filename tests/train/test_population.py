@@ -218,7 +218,7 @@ def test_eight_devices_carry_sixteen_runs_without_communication(tmp_path):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["mesh"] == dict.fromkeys(AXES, 1) | {"replica": 8}
-    assert told["collectives"] == []
+    assert told["collectives"] == [[], [], []] and "replica" in told["placed"]
     assert told["fsdp_mesh"] == dict.fromkeys(AXES, 1) | {"replica": 4, "fsdp": 2}
     assert told["fsdp_groups"] and all("{0,1},{2,3},{4,5},{6,7}" in g or "[4,2]<=[8]" in g for g in told["fsdp_groups"])
     configs = members(16)

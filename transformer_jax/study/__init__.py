@@ -7,7 +7,7 @@ Read in this order: grid (which variants), study (the question), trials (variant
 from transformer_jax.study.claims import Claim, claim
 from transformer_jax.study.grid import Grid, Point, chain, fixed, param, point, product, zip_
 from transformer_jax.study.report import Report, terminal_table, write_report
-from transformer_jax.study.run import Summary, run_study, run_trial
+from transformer_jax.study.run import Summary, run_study
 from transformer_jax.study.stats import Comparison, compare
 from transformer_jax.study.store import Run, Store
 from transformer_jax.study.study import Budget, Goal, Resources, Study, Tune, load_study
@@ -37,7 +37,6 @@ __all__ = [
     "point",
     "product",
     "run_study",
-    "run_trial",
     "terminal_table",
     "trials",
     "write_report",

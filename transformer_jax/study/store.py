@@ -1,28 +1,34 @@
 """A study's directory: what was declared before the first run, and the runs. Files are the truth.
 
-study.json              the declaration: question, metrics, directions, baseline, alpha, variants, seeds
+study.json              the declaration: question, metrics, directions, baseline, alpha, variants, seeds, …
+units.json, units/      which runs train together, and who trains them now (units.py)
 runs/TRIAL/             a run directory of `train`: config.json, metrics.jsonl, result.json, …
 runs/TRIAL/error.txt    the traceback, if the run raised
+launches.jsonl          a line for each time that the study was started
+logs/, slurm/           what workers of launchers wrote
+cache/                  compiled programs; can be deleted while nothing runs
 report/                 what `write_report` writes; can be deleted at any time
 """
 
 import contextlib
 import json
+import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformer_jax import config as configs
 from transformer_jax.errors import UserError, nearest
-from transformer_jax.files import locked, write_json
+from transformer_jax.files import write_json
+from transformer_jax.study import declaration, locks
 from transformer_jax.study.study import Study
-from transformer_jax.study.trials import Trial, flat, trials
+from transformer_jax.study.trials import Trial, trials
+from transformer_jax.study.units import Plan, Slot, Unit, read_plan
 
 FINISHED, DIVERGED, FAILED, INTERRUPTED, MISSING = "finished", "diverged", "failed", "interrupted", "missing"
-_FIXED = ("name", "metric", "direction", "also", "alpha", "baseline")  # never changed once declared
-_FORMAT = 2
-_READABLE = (1, 2)  # 1 has no secondary goals
+DONE = (FINISHED, DIVERGED)
+_PATIENCE = 60.0  # seconds; declaring and planning take a fraction of one
 
 
 @dataclass(frozen=True)
@@ -93,49 +99,58 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the directory for one process.
+        """Holds the declaration and the plan for one process, for as long as it takes to write them.
 
         Raises:
-          UserError: if another process runs this study.
+          UserError: if another process does not let go of them.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with locked(self.directory / ".lock", f"another process is running the study in {self.directory}"):
+        with locks.held(self.directory / ".lock", _PATIENCE) as mine:
+            if not mine:
+                raise UserError(f"another process is declaring the study in {self.directory}, and does not finish")
             yield
 
-    def path(self, trial: Trial) -> Path:
-        return self.directory / "runs" / trial.directory
-
-    def declare(self, study: Study, command: str = "") -> list[Trial]:
+    def declare(
+        self,
+        study: Study,
+        command: str = "",
+        *,
+        planned: list[Trial] | None = None,
+        budget: dict | None = None,
+        tuning: dict | None = None,
+    ) -> list[Trial]:
         """Puts down the declaration, or holds `study` against the one that is there; returns the trials.
 
-        Variants and seeds may be added to a declared study. That is recorded with the number of results that
-        were known by then, and the report says so. Nothing else may change.
+        Variants, seeds and claims may be added to a declared study. That is recorded with the number of results
+        that were known by then, and the report says so. Nothing else may change.
+
+        Args:
+          planned: the trials if they are not just `trials(study)`: none yet, or with what a budget or tuning sets.
+          budget, tuning: records of these, as study.json holds them.
 
         Raises:
           UserError: with the differences, if something else did.
         """
-        planned = trials(study)
-        new = _declaration(study, planned, command)
+        planned = trials(study) if planned is None else planned
+        new = declaration.declare(study, planned, command, budget, tuning)
         path = self.directory / "study.json"
         if not path.exists():
             write_json(path, new)
             return planned
         old = self.declaration()
-        problems = _changes(old, new)
+        problems = declaration.changes(old, new)
         if problems:
             raise UserError(
                 f"{path} declares another study; take a new directory for this one. Differences:\n  "
                 + "\n  ".join(problems)
             )
-        added = _additions(old, new)
-        if added:
-            known = sum(run.status in (FINISHED, DIVERGED) for run in self.runs())
-            amendment = {"when": time.strftime("%Y-%m-%d %H:%M"), "added": added, "results_known": known}
-            write_json(path, new | {"declared": old["declared"], "amendments": [*old["amendments"], amendment]})
+        grown = any(declaration.additions(old, new)) or (new["trials"] and not old["trials"])
+        if grown and (new["trials"] or not old["trials"]):
+            known = sum(run.status in DONE for run in self.runs())
+            write_json(path, declaration.amended(old, new, known))
         return planned
 
     def declaration(self) -> dict:
-        """study.json.
+        """study.json, as one of the newest format.
 
         Raises:
           UserError: if there is none, or it cannot be read.
@@ -143,19 +158,66 @@ class Store:
         path = self.directory / "study.json"
         if not path.is_file():
             raise UserError(f"{self.directory} holds no study (no study.json): give the directory of `study run`")
-        try:
-            found = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path} cannot be read: {error}") from None
-        if found.get("format") not in _READABLE:
-            readable = " and ".join(map(str, _READABLE))
-            raise UserError(f"{path} has format {found.get('format')!r}; this version reads {readable}")
-        return {"also": []} | found
+        return declaration.read(path)
 
     def runs(self) -> list[Run]:
-        """Every declared trial, run or not, in declared order."""
-        declared = self.declaration()["trials"]
-        return [read_run(self.directory / "runs" / t["directory"], t["label"], t["seed"]) for t in declared]
+        """Every declared trial, run or not, in declared order. A study that is tuning has none yet."""
+        return [self.run(**trial) for trial in self.declaration()["trials"]]
+
+    def run(self, label: str, seed: int, directory: str, **_: object) -> Run:
+        """The run of a trial, as study.json or a plan names it."""
+        return read_run(self.directory / "runs" / directory, label, seed)
+
+    def run_of(self, slot: Slot) -> Run:
+        return self.run(slot.label, slot.seed, slot.directory)
+
+    def directories(self) -> dict[tuple[str, int], str]:
+        """(label, seed) of every declared trial -> the name of its run directory."""
+        return {(each["label"], each["seed"]): each["directory"] for each in self.declaration()["trials"]}
+
+    def plan(self) -> Plan:
+        """Which runs train together.
+
+        Raises:
+          UserError: if nothing is planned yet.
+        """
+        found = read_plan(self.directory)
+        if found is None:
+            raise UserError(f"{self.directory} has no plan (no units.json): start the study with `study run`")
+        return found
+
+    def record_launch(self, **what: object) -> None:
+        """From now on, runs that failed before are tried again."""
+        line = {"when": time.strftime("%Y-%m-%d %H:%M"), "host": socket.gethostname(), "pid": os.getpid(), **what}
+        with (self.directory / "launches.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def launches(self) -> list[dict]:
+        """When, where and how the study was started, oldest first."""
+        path, found = self.directory / "launches.jsonl", []
+        for line in path.read_text().splitlines() if path.is_file() else ():
+            with contextlib.suppress(json.JSONDecodeError):  # a torn line
+                found.append(json.loads(line))
+        return found
+
+    def refresh(self, unit: Unit) -> None:
+        """Lists the unit's directories: NFS may not have seen yet what another machine has written to them."""
+        for path in (self.directory / "runs", *(self.run_of(slot).directory for slot in unit.slots)):
+            with contextlib.suppress(FileNotFoundError):
+                os.listdir(path)
+
+    def is_open(self, unit: Unit) -> bool:
+        """Whether a run of the unit is to be trained: it is not done, and has not failed since the last launch."""
+        runs = [self.run_of(slot) for slot in unit.slots]
+        return any(run.status not in DONE and not self._failed_now(run) for run in runs)
+
+    def _failed_now(self, run: Run) -> bool:
+        # Times of one file server, whatever the clocks of the machines say.
+        try:
+            error, launch = (run.directory / "error.txt").stat(), (self.directory / "launches.jsonl").stat()
+        except FileNotFoundError:  # not failed, or tried again by another process right now
+            return False
+        return run.status == FAILED and error.st_mtime_ns > launch.st_mtime_ns
 
 
 def read_run(directory: Path, label: str, seed: int) -> Run:
@@ -165,7 +227,7 @@ def read_run(directory: Path, label: str, seed: int) -> Run:
     if result_path.is_file():
         try:
             result = json.loads(result_path.read_text())
-            if result.get("status") in (FINISHED, DIVERGED):
+            if result.get("status") in DONE:
                 return Run(label, seed, directory, result["status"], result, "")
             problem = f"result.json has status {result.get('status')!r}"
         except (json.JSONDecodeError, AttributeError) as error:
@@ -175,58 +237,3 @@ def read_run(directory: Path, label: str, seed: int) -> Run:
         return Run(label, seed, directory, FAILED, {}, last)
     begun = (directory / "config.json").is_file() or (directory / "metrics.jsonl").is_file()
     return Run(label, seed, directory, INTERRUPTED if begun or problem else MISSING, {}, problem or "no result")
-
-
-def _declaration(study: Study, planned: list[Trial], command: str) -> dict:
-    base = flat(study.base)
-    first = {}
-    for trial in planned:
-        first.setdefault(trial.label, flat(trial.config))
-    return {
-        "format": _FORMAT,
-        "name": study.name,
-        "question": study.question,
-        "metric": study.goal.metric,
-        "direction": study.goal.direction,
-        "also": [{"metric": goal.metric, "direction": goal.direction} for goal in study.also],
-        "alpha": study.goal.alpha,
-        "baseline": study.baseline,
-        "seeds": sorted({trial.seed for trial in planned}),
-        "variants": [
-            {
-                "label": each.label,
-                "overrides": dict(each.overrides),
-                # Keys that follow an overridden one (ffn_size follows width) have changed too.
-                "changed": {k: v for k, v in first[each.label].items() if v != base[k] and k != "seed"},
-            }
-            for each in study.grid
-        ],
-        "base": configs.to_dict(study.base),
-        "trials": [
-            {"label": t.label, "seed": t.seed, "directory": t.directory, "fingerprint": t.fingerprint} for t in planned
-        ],
-        "command": command,
-        "declared": time.strftime("%Y-%m-%d %H:%M"),
-        "amendments": [],
-    }
-
-
-def _changes(old: dict, new: dict) -> list[str]:
-    """What no study may change, a line each."""
-    lines = [f"{key}: {old[key]!r} -> {new[key]!r}" for key in _FIXED if old[key] != new[key]]
-    bases = (old["base"] | {"seed": 0}, new["base"] | {"seed": 0})  # seeds are compared as such, below
-    lines += [f"base {line}" for line in configs.differences(*bases)]
-    have = {each["label"]: each["overrides"] for each in new["variants"]}
-    for each in old["variants"]:
-        if each["label"] not in have:
-            lines.append(f"variant {each['label']!r}: taken away")
-        elif have[each["label"]] != each["overrides"]:
-            lines.append(f"variant {each['label']!r}: {each['overrides']!r} -> {have[each['label']]!r}")
-    gone = sorted(set(old["seeds"]) - set(new["seeds"]))
-    return lines + ([f"seeds: {old['seeds']} -> {new['seeds']} (taken away: {gone})"] if gone else [])
-
-
-def _additions(old: dict, new: dict) -> list[str]:
-    labels = {each["label"] for each in old["variants"]}
-    lines = [f"variant {each['label']!r}" for each in new["variants"] if each["label"] not in labels]
-    return lines + [f"seed {seed}" for seed in new["seeds"] if seed not in old["seeds"]]

@@ -1,7 +1,7 @@
 """`Program`: the train step compiled once for a mesh, and shared by all runs whose static part is equal."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 
@@ -85,9 +85,15 @@ class Program:
             self._all_shardings,
         )
 
-    def member_state(self, state: TrainState, slot: int) -> TrainState:
-        """The state of the run in one slot."""
-        return state if self.members is None else self._take(state, slot)
+    def member_states(self, state: TrainState) -> Callable[[int], TrainState]:
+        """slot -> the state of the run in it, as it lies when that trains alone.
+
+        It goes through the host: on the devices it would take communication between replicas, of which there is none.
+        """
+        if self.members is None:
+            return lambda slot: state
+        rows = jax.device_get(state)
+        return lambda slot: jax.device_put(jax.tree.map(lambda x: x[slot], rows), self.state_shardings)
 
     def with_members(self, state: TrainState, members: dict[int, TrainState]) -> TrainState:
         """`state` with the runs of some slots replaced."""
@@ -118,7 +124,7 @@ class Program:
     def init(self, hyper: Hyper) -> TrainState:
         """A fresh state, made where it will lie."""
         with self._context():
-            return jax.jit(self._over_members(self.step.init), out_shardings=self._all_shardings)(hyper)
+            return self._init(hyper)
 
     def train(self, state: TrainState, batches_TBL: Batch, hyper: Hyper) -> tuple[TrainState, StepMetrics]:
         """T updates in one dispatch. The state is donated.
@@ -168,9 +174,10 @@ class Program:
             return self.state_shardings
         return jax.tree.map(lambda s: NamedSharding(self.mesh, PartitionSpec("replica", *s.spec)), self.state_shardings)
 
-    @cached_property
-    def _take(self):
-        return jax.jit(lambda state, slot: jax.tree.map(lambda x: x[slot], state), out_shardings=self.state_shardings)
+    @property
+    def _counted(self) -> NamedSharding | None:
+        """Where what is counted lies: with its run."""
+        return None if self.members is None else NamedSharding(self.mesh, PartitionSpec("replica"))
 
     def _over_members(self, function, in_axes=0):
         """`function` of one run as one of all members; the partitioner is told that they lie on `replica`."""
@@ -179,15 +186,19 @@ class Program:
         return jax.vmap(function, in_axes=in_axes, spmd_axis_name="replica")
 
     @cached_property
+    def _init(self):
+        return jax.jit(self._over_members(self.step.init), out_shardings=self._all_shardings)
+
+    @cached_property
     def _train(self):
         def steps(state, batches_TBL, hyper):
             return jax.lax.scan(lambda s, b: self.step.update(s, b, hyper), state, batches_TBL)
 
-        return jax.jit(self._over_members(steps), donate_argnums=0, out_shardings=(self._all_shardings, None))
+        return jax.jit(self._over_members(steps), donate_argnums=0, out_shardings=(self._all_shardings, self._counted))
 
     @cached_property
     def _evaluate(self):
-        return jax.jit(self._over_members(self.step.evaluate, in_axes=(0, 0, None)))
+        return jax.jit(self._over_members(self.step.evaluate, in_axes=(0, 0, None)), out_shardings=self._counted)
 
 
 @lru_cache(maxsize=4)

@@ -144,10 +144,10 @@ class Training:
         jax.block_until_ready(self._state)
         with self._clock.paused():
             pending = jax.device_get(self._pending)
+            state_of = self._program.member_states(self._state)
             for member in members:  # one after the other: orbax's savers do not run beside each other in threads
                 own = [self._program.of_member(each, member.slot) for each in pending]
-                state = self._program.member_state(self._state, member.slot)
-                member.save(self.step, state, own, self._clock.state())
+                member.save(self.step, state_of(member.slot), own, self._clock.state())
             for member in members:
                 member.checkpoints.prune()
 

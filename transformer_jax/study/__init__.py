@@ -1,7 +1,7 @@
 """Studies: a question, its variants and seeds, the runs, the statistics and the report.
 
-Read in this order: grid (which variants), study (the question), trials (variants x seeds -> configs), store
-(the directory), run, stats, report.
+Read in this order: grid (which variants), study (the question), budget and tune (what makes variants equal), trials
+(variants x seeds -> configs), store (the directory), units (what trains together), work, launch, run, stats, report.
 """
 
 from transformer_jax.study.claims import Claim, claim

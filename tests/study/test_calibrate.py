@@ -1,5 +1,7 @@
 """Calibration and planning read studies whose truth is known."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -52,7 +54,7 @@ def test_a_null_that_is_none_is_found_out(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"), [({}, "needs?.* 68"), ({"pairs": 1}, "--pairs=1"), ({"pilot": 1}, "give 2")]
+    ("options", "told"), [({}, "need 140, or"), ({"pairs": 1}, "--pairs=1"), ({"pilot": 1}, "give 2")]
 )
 def test_what_cannot_be_calibrated(tmp_path, options, told):
     with pytest.raises(UserError, match=told):
@@ -75,6 +77,36 @@ def test_power_says_how_many_seeds(tmp_path, capsys):
     assert cli.main(["study", "power", str(directory), "--effect=0.1", "--effect=0.3"]) == 0
     shown = capsys.readouterr().out
     assert f"{small.seeds}" in shown and "power with 40 seeds" in shown
+
+
+def test_power_counts_what_claims_ask_for_and_knows_what_sign_flips_cannot_reach(tmp_path):
+    directory = simulated(tmp_path, 5, effect=1.0)
+    study = json.loads((directory / "study.json").read_text())
+    claims = [
+        {"text": "worse > again", "left": "worse", "relation": ">", "right": "again", "metric": None, "source": "x"},
+        {
+            "text": "worse > baseline",
+            "left": "worse",
+            "relation": ">",
+            "right": "baseline",
+            "metric": None,
+            "source": "x",
+        },
+    ]
+    (directory / "study.json").write_text(json.dumps(study | {"claims": claims, "test": "sign_flip"}))
+    plan = power_of_study(directory, effects=[0.3])
+    assert plan.tests == 3  # the claim about the baseline has its comparison already
+    assert plan.now == (0.0,) and plan.rows[0].seeds == 7  # 2 / 2^7 is the first below 0.05 / 3
+
+
+def test_the_declared_test_is_what_is_calibrated(tmp_path):
+    """Four pairs are out of the sign-flip test's reach: it finds nothing, however large the effect."""
+    directory = simulated(tmp_path, 20 + 80, effect=5.0)
+    assert calibrate(directory, pairs=4, pilot=20)[1].different.found > 10
+    study = json.loads((directory / "study.json").read_text())
+    (directory / "study.json").write_text(json.dumps(study | {"test": "sign_flip"}))
+    worse = calibrate(directory, pairs=4, pilot=20)[1]
+    assert worse.different.found == 0 and not worse.holds
 
 
 @pytest.mark.parametrize("flag", ["--effect=-1", "--power=1.5", "--power=0"])

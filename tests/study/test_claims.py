@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from transformer_jax.errors import UserError
 from transformer_jax.study.claims import Claim, claim
@@ -93,12 +94,34 @@ def test_sentences_give_the_figures():
     found = answer("good > base")
     assert found.sentence.startswith("good is better than base: valid/loss −1 (95 % interval −1.")
     assert found.sentence.endswith("corrected p < 0.001, 6 pairs).")
-    assert "interval lies beyond the margin of ±0.3." in answer("good = base").sentence
+    assert "shown to be larger than the margin of ±0.3." in answer("good = base").sentence
     assert "shown to lie within the margin of ±0.3 (corrected p < 0.001)" in answer("base > little").sentence
     assert "cannot be told from" in answer("noisy > base").sentence
     detectable = answer("noisy > base").comparison.detectable
     assert f"below about {detectable:.2g} could well be missed" in answer("noisy > base").sentence
     assert "is not shown either" in answer("noisy = base").sentence
+
+
+def test_lost_runs_are_told():
+    values = VALUES | {"good": VALUES["good"] | {0: None, 1: float("nan")}}
+    found = answer("good > base", values=values)
+    assert found.outcome == "confirmed"
+    assert found.sentence.endswith(" 2 of 6 runs of good gave no value; the figures are over the others.")
+    assert "gave no value" not in answer("little > base", values=values).sentence
+
+
+def test_a_true_difference_at_the_margin_is_hardly_ever_called_larger():
+    """20 claims of equality whose truth is the margin itself: a false refutation in at most alpha of the studies."""
+    rng, margin, studies = np.random.default_rng(5), 0.3, 150
+    labels = [f"v{i}" for i in range(20)]
+    asked = [claim(f"base = {label}", source="x") for label in labels]
+    wrong = 0
+    for _ in range(studies):
+        values = {"base": dict(enumerate(rng.normal(0, 0.1, 6)))}
+        values |= {label: dict(enumerate(margin + rng.normal(0, 0.1, 6))) for label in labels}
+        found = analyse([Measured(values, margin=margin)], "base", claims=asked, names=["loss"]).claims
+        wrong += any(each.outcome == "refuted" for each in found)
+    assert wrong <= stats.binom.ppf(0.999, studies, 0.05)
 
 
 def test_figures_are_left_minus_right_whichever_way_round_they_were_compared():

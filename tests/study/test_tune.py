@@ -103,13 +103,12 @@ def test_of_equal_values_the_first_one_is_taken():
     assert {each["optim.learning_rate"] for each in extra.values()} == {1e-3}
 
 
-@pytest.mark.parametrize("trouble", ["diverged", "failed"])
-def test_a_value_with_one_bad_run_is_out(trouble):
+def test_a_value_with_one_diverged_run_is_out():
     made = tuned()
 
     def score(label, rate, seed):
         if rate == 1e-2:
-            return trouble if seed == 10_004 else 0.1
+            return "diverged" if seed == 10_004 else 0.1
         return 2.0 - rate
 
     extra, record = tune.choose(made, runs_with(made, score))
@@ -117,6 +116,13 @@ def test_a_value_with_one_bad_run_is_out(trouble):
     assert record["chosen"]["heads=1"]["scores"]["0.01"] is None
     assert not record["chosen"]["heads=1"]["edge"]  # what lies beyond has been tried
     assert record["cost"]["runs"] == 18
+
+
+def test_nothing_is_chosen_while_a_run_has_failed():
+    made = tuned()
+    runs = runs_with(made, lambda label, rate, seed: "failed" if (label, rate) == ("heads=2", 1e-2) else 2.0)
+    with pytest.raises(UserError, match=r"tune-heads-2-0\.01-s\d+-\w+ is not done yet"):
+        tune.choose(made, runs)
 
 
 def test_a_run_that_measured_nothing_takes_its_value_out():

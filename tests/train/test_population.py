@@ -1,6 +1,7 @@
 """Runs that train together: each as if alone, none touched by another, resumed bit for bit."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from population_cases import members, tiny
 from transformer_jax.errors import UserError
 from transformer_jax.parallel.mesh import AXES, population_mesh
 from transformer_jax.study.store import read_run
-from transformer_jax.train import loop, population, rundir
+from transformer_jax.train import loop, population, rundir, training
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.hyper import DYNAMIC, static_key
 
@@ -159,6 +160,94 @@ def test_patience_ends_one_member_and_not_the_others(tmp_path, monkeypatch):
     assert state_of(configs[1], a[1])[0].step == 4
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_killed_while_a_member_ends_early(tmp_path, monkeypatch, keep):
+    """Its result is what an undisturbed one has, and the others keep their checkpoints."""
+    configs = members(2, train__patience=1, train__eval_every=2, run__checkpoint_every=2, run__keep_checkpoints=keep)
+    configs[1].optim.learning_rate = 1e-30
+    a, b = ([tmp_path / f"{name}{i}" for i in range(2)] for name in "ab")
+    whole = loop.train_together(configs, a)
+    evaluate = training.evaluate_tests
+
+    def die(*args):
+        raise Killed
+
+    monkeypatch.setattr(training, "evaluate_tests", die)
+    with pytest.raises(Killed):
+        loop.train_together(configs, b)
+    monkeypatch.setattr(training, "evaluate_tests", evaluate)
+    begun = []
+    monkeypatch.setattr(loop.Member, "restore", _noting(loop.Member.restore, begun))
+    resumed = loop.train_together(configs, b)
+    assert set(begun) == {2}  # the newest step that both had
+    for i in range(2):
+        assert resumed[i]["metrics"] == whole[i]["metrics"] and resumed[i]["step"] == whole[i]["step"]
+        assert losses(a[i]) == losses(b[i])
+
+
+def test_killed_alone_when_patience_had_run_out(tmp_path, monkeypatch):
+    config = tiny(train__patience=1, train__eval_every=2, optim__learning_rate=1e-30)
+    whole = loop.train(config, tmp_path / "a")
+    finish = loop.Member.finish
+
+    def die(*args):
+        raise Killed
+
+    monkeypatch.setattr(loop.Member, "finish", die)
+    with pytest.raises(Killed):
+        loop.train(config, tmp_path / "b")
+    monkeypatch.setattr(loop.Member, "finish", finish)
+    resumed = loop.train(config, tmp_path / "b")
+    assert resumed["step"] == whole["step"] == 4 and resumed["stopped_early"]
+    assert resumed["metrics"] == whole["metrics"]
+
+
+def _noting(restore, begun):
+    def noted(self, structs, step):
+        begun.append(step)
+        return restore(self, structs, step)
+
+    return noted
+
+
+def test_time_goes_forward_when_members_end_early(tmp_path):
+    """Speed is that of all slots, and what an ended member's tests take is in nobody's time."""
+    changes = {"train__patience": 1, "train__eval_every": 2, "run__log_every": 2}
+    configs = members(3, train__steps=16, **changes)
+    for config in configs[:2]:
+        config.optim.learning_rate = 1e-30
+    results = loop.train_together(configs, [tmp_path / str(i) for i in range(3)])
+    assert [result["stopped_early"] for result in results] == [True, True, False]
+    seconds = list(read_run(tmp_path / "2", "", 0).curve("seconds").values())
+    assert seconds == sorted(seconds) and seconds[-1] > 0
+    speeds = list(read_run(tmp_path / "2", "", 0).curve("train/tokens_per_second").values())
+    assert len(speeds) >= 5 and min(speeds) > 0
+
+
+def test_runs_resume_on_as_many_replicas_as_they_had():
+    devices = [Device()] * 4
+    for before, replicas in ((None, 4), (2, 2), (8, 4)):
+        made = {}
+
+        def make_mesh(sizes, names, made=made, **rest):
+            made.update(zip(names, sizes, strict=True))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jax, "make_mesh", make_mesh)
+            population_mesh(tiny().mesh, 8, devices, before)
+        assert made["replica"] == replicas
+
+
+def test_where_runs_were_is_read_from_those_that_have_begun(tmp_path, capsys):
+    configs, workdirs = members(2), [tmp_path / "0", tmp_path / "1"]
+    assert rundir.replicas_before(workdirs) is None
+    loop.train_together(configs, workdirs)
+    assert rundir.replicas_before(workdirs) == 1
+    mesh, slots = loop.mesh_for(configs, jax.devices(), 4)
+    assert (mesh.shape["replica"], slots) == (1, 2)
+    assert "2 runs that began on 4 replicas go on with 1" in capsys.readouterr().out
+
+
 def test_the_test_split_is_measured_once_at_the_end(tmp_path):
     configs = members(2, train__test_batches=-1)
     results = loop.train_together(configs, [tmp_path / "0", tmp_path / "1"])
@@ -174,6 +263,15 @@ def test_what_may_not_train_together(tmp_path):
     assert list(tmp_path.iterdir()) == []
     keys = {static_key(tiny(**{key.replace(".", "__"): value})) for key, value in (("model.dropout", 0.1), ("seed", 1))}
     assert len(keys) == 2 and static_key(tiny()) in keys  # with dropout is another program than without
+
+
+def test_runs_out_of_memory_while_compiling_are_halved(monkeypatch):
+    tried = []
+    monkeypatch.setattr(
+        population, "step_bytes", lambda some: tried.append(len(some)) or (1 if len(some) < 5 else math.inf)
+    )
+    assert [len(each) for each in population.rounds(members(16), limit=10)] == [4, 4, 4, 4]
+    assert tried == [16, 8, 4]
 
 
 def test_memory_deals_out_rounds():

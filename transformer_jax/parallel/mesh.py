@@ -40,12 +40,15 @@ def make_mesh(mesh_config, devices=None) -> Mesh:
     return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
-def population_mesh(mesh_config, members: int, devices) -> Mesh:
+def population_mesh(mesh_config, members: int, devices, replicas: int | None = None) -> Mesh:
     """The mesh of runs that train together: the devices that one run does not ask for carry other runs.
 
     A run takes the axes of `config.mesh`, -1 standing for 1. As many replicas are made as there are devices for,
     and no more than keep busy: of 8 devices and 12 runs, 6 carry 2 runs each. Devices of a CPU share its cores, so
     that one serves as well as several: there, runs that cannot be dealt out evenly lie on one.
+
+    Args:
+      replicas: as many, as runs that resume had; not taken if there are fewer devices.
 
     Raises:
       UserError: if one run needs more devices than there are.
@@ -54,10 +57,12 @@ def population_mesh(mesh_config, members: int, devices) -> Mesh:
     fixed = math.prod(one.values())
     if fixed > len(devices):
         raise UserError(f"mesh={one} needs {fixed} devices, and there are {len(devices)}")
-    replicas = min(len(devices) // fixed, members)
-    replicas = -(-members // -(-members // replicas))
-    if devices[0].platform == "cpu" and members % replicas:
-        replicas = 1
+    most = len(devices) // fixed
+    if replicas is None or replicas > most:
+        replicas = min(most, members)
+        replicas = -(-members // -(-members // replicas))
+        if devices[0].platform == "cpu" and members % replicas:
+            replicas = 1
     sizes = one | {"replica": replicas}
     axis_types = (AxisType.Auto,) * len(AXES)
     return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=axis_types, devices=devices[: fixed * replicas])

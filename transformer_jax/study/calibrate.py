@@ -14,11 +14,12 @@ import numpy as np
 from statsmodels.stats.proportion import proportion_confint
 
 from transformer_jax.errors import UserError
-from transformer_jax.study.stats import BETTER, UNTESTED, WORSE, compare, power_of
+from transformer_jax.study.stats import BETTER, UNTESTED, WORSE, Measured, analyse, power_of
 from transformer_jax.study.store import Store
 
 _NULL = {"init_salt"}
 _RESAMPLES = 2000
+_LEAST = 20  # comparisons
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def calibrate(directory: Path | str, *, pairs: int = 4, pilot: int = 60) -> list
       pilot: how many of the first seeds predict the power; they are in no comparison.
 
     Raises:
-      UserError: if there is no such study, or it has too few seeds for two comparisons.
+      UserError: if there is no such study, or it has too few seeds.
     """
     store = Store(directory)
     declaration = store.declaration()
@@ -101,10 +102,11 @@ def calibrate(directory: Path | str, *, pairs: int = 4, pilot: int = 60) -> list
     seeds = sorted(values[baseline])
     if pairs < 2 or pilot < 2:
         raise UserError(f"--pairs={pairs}, --pilot={pilot}: give 2 or more")
-    if len(seeds) < pilot + 2 * pairs:
+    needed = pilot + _LEAST * pairs
+    if len(seeds) < needed:
         raise UserError(
-            f"{directory} has {len(seeds)} seeds: --pilot={pilot} and two comparisons of --pairs={pairs} need "
-            f"{pilot + 2 * pairs}"
+            f"{directory} has {len(seeds)} seeds: --pilot={pilot} and {_LEAST} comparisons of --pairs={pairs} need "
+            f"{needed}, or their shares would say nothing"
         )
     return [
         _calibrate(each["label"], set(each["overrides"]) <= _NULL, values, declaration, seeds, pairs, pilot)
@@ -139,7 +141,8 @@ def _calibrate(label, null, values, declaration, seeds, pairs, pilot) -> Calibra
     verdicts = []
     for group in groups:
         part = {name: {seed: values[name].get(seed) for seed in group} for name in (baseline, label)}
-        verdicts.append(compare(part, baseline, direction, alpha)[0].verdict)
+        found = analyse([Measured(part, direction)], baseline, alpha, test=declaration["test"]).comparisons
+        verdicts.append(found[0][0].verdict)
     tested = [verdict for verdict in verdicts if verdict != UNTESTED]
     if not tested:
         raise UserError(f"{label!r}: none of {len(groups)} comparisons could be tested")

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformer_jax.errors import UserError
 from transformer_jax.study.stats import Noise, PowerRow, paired_sd, power_of, power_table
+from transformer_jax.study.stats.paired import sign_flip_pairs
 from transformer_jax.study.store import Store
 
 
@@ -50,8 +51,9 @@ class Plan:
 def power_of_study(directory: Path | str, *, effects: Sequence[float] | None = None, power: float = 0.8) -> Plan:
     """What the study in `directory` would need to find `effects`, differences in the metric's unit.
 
-    The noise is that of the runs which have finished; the baseline's seeds and one variant, run to find out, are enough.
-    Effects are multiples of the noise if none are given.
+    The noise is that of the runs which have finished; the baseline and one variant, run to find out, are enough.
+    Effects are multiples of the noise if none are given. Power is that of the paired t-test; where the sign-flip test
+    decides, what is out of its reach for want of seeds has none.
 
     Raises:
       UserError: if there is no study, its runs show no noise yet, or an argument is out of range.
@@ -69,8 +71,26 @@ def power_of_study(directory: Path | str, *, effects: Sequence[float] | None = N
     noise = paired_sd(values, declared["baseline"])
     if not noise.sd > 0:
         raise UserError(f"{directory}: no noise is known yet; the baseline needs two finished seeds at least")
-    tests = max(1, (len(values) - 1) * (1 + len(declared["also"])))
-    seeds, alpha = len(declared["seeds"]), declared["alpha"]
+    tests, seeds, alpha = _tests(declared), len(declared["seeds"]), declared["alpha"]
     rows = tuple(power_table(noise.sd, alpha, tests, effects, power))
     now = tuple(power_of(row.effect, noise.sd, seeds, alpha, tests) for row in rows)
+    if declared["test"] == "sign_flip":
+        least = sign_flip_pairs(alpha / tests)
+        rows = tuple(replace(row, seeds=_at_least(row.seeds, least)) for row in rows)
+        now = now if least is not None and seeds >= least else (0.0,) * len(rows)
     return Plan(declared["metric"], noise, seeds, tests, alpha, power, rows, now)
+
+
+def _tests(declared: dict) -> int:
+    """Comparisons that Holm's correction runs over if all of them can be tested: as `stats.analyse` counts them."""
+    metrics = [declared["metric"], *(each["metric"] for each in declared["also"])]
+    labels, baseline = [each["label"] for each in declared["variants"]], declared["baseline"]
+    pairs = {(metric, frozenset((label, baseline))) for metric in metrics for label in labels if label != baseline}
+    for claim in declared["claims"]:
+        pairs.add((claim["metric"] or declared["metric"], frozenset((claim["left"], claim["right"]))))
+    return max(1, len(pairs))
+
+
+def _at_least(seeds: int | None, least: int | None) -> int | None:
+    """What the t-test would need, and the sign-flip test needs at the least; None if it can never decide."""
+    return None if seeds is None or least is None else max(seeds, least)

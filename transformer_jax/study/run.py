@@ -110,6 +110,12 @@ def run_study(
     start = _Start(
         study, Store(directory), how, trainer, validator or _validator(how, study, members), command, tell, members
     )
+    if trainer is None:
+        from transformer_jax.study.measured import unmeasured
+
+        problems = unmeasured(study)
+        if problems:
+            raise UserError("\n  ".join(["the study asks for what its runs do not measure:", *problems]))
     start.validate(trials(study))  # as they stand, before anything is counted or tuned
     extra, budget = _budget(start)
     tuning = None

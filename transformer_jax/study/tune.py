@@ -9,7 +9,7 @@ from statistics import mean
 
 from transformer_jax.errors import UserError
 from transformer_jax.study.budget import tokens_per_update
-from transformer_jax.study.store import DIVERGED, FAILED, FINISHED, Run
+from transformer_jax.study.store import DIVERGED, FINISHED, Run
 from transformer_jax.study.study import Study
 from transformer_jax.study.trials import Extra, Trial, slug, trial
 
@@ -40,8 +40,8 @@ def choose(study: Study, runs: Sequence[Run]) -> tuple[dict[str, dict[str, objec
     """(label -> {key: value}, the record of it), from what `trials` measured.
 
     The mean over the seeds decides, by the goal's metric on the valid split and in the goal's direction. A value with
-    a run that diverged, failed or measured nothing is out (score None). Of equal values the first one of `tune.values`
-    is taken.
+    a run that diverged or measured nothing is out (score None); one that failed is to be trained again first. Of equal
+    values the first one of `tune.values` is taken.
 
     The record has for each variant its `value`, the `scores` by value, and `edge`: whether the best value is the
     smallest or the largest one of all that were tried, so that a better one may lie beyond. Its cost is that of all
@@ -49,7 +49,7 @@ def choose(study: Study, runs: Sequence[Run]) -> tuple[dict[str, dict[str, objec
     per update (padding included) times updates.
 
     Raises:
-      UserError: if a run has not been trained yet, or a variant is left without a value.
+      UserError: if a run has not been trained yet or failed, or a variant is left without a value.
     """
     tune, chosen = study.tune, {}
     metric = "valid/" + study.goal.metric.partition("/")[2]
@@ -60,7 +60,7 @@ def choose(study: Study, runs: Sequence[Run]) -> tuple[dict[str, dict[str, objec
         if not left:
             raise UserError(
                 f"variant {point.label!r}: no value of {tune.key} is left, as each of {list(tune.values)} has a run "
-                f"that diverged, failed or measured no {metric}: give tune other values"
+                f"that diverged or measured no {metric}: give tune other values"
             )
         best = min(left, key=lambda value: sign * scores[value])
         chosen[point.label] = {
@@ -93,7 +93,7 @@ def _of(runs: Sequence[Run], label: str, value: float) -> list[Run]:
 
 
 def _score(runs: Sequence[Run], metric: str) -> float | None:
-    waiting = [run.directory.name for run in runs if run.status not in (FINISHED, DIVERGED, FAILED)]
+    waiting = [run.directory.name for run in runs if run.status not in (FINISHED, DIVERGED)]
     if waiting:
         raise UserError(f"{waiting[0]} is not done yet: nothing can be chosen before")
     values = [run.value(metric) for run in runs]

@@ -56,7 +56,7 @@ def train_together(
 
     Each has its directory, metrics, checkpoints and result as if it trained alone, and differs from that by rounding
     only. One that ends early keeps its slot: what the others compute does not depend on it, bit for bit. To resume
-    bit for bit, give the same configs in the same order.
+    bit for bit, give the same configs in the same order, on no fewer devices.
 
     Args:
       devices: on which; all if None.
@@ -74,7 +74,7 @@ def train_together(
         raise UserError(f"{len(configs)} configs whose static part differs cannot train as one program")
     workdirs = [Path(workdir).absolute() for workdir in workdirs]
     devices = jax.devices() if devices is None else devices
-    mesh, slots = mesh_for(configs, devices)
+    mesh, slots = mesh_for(configs, devices, rundir.replicas_before(workdirs))
     for config in distinct(configs):
         validate(config, n_devices=mesh.size // mesh.shape["replica"], platform=devices[0].platform)
     for config, workdir in zip(configs, workdirs, strict=True):
@@ -104,12 +104,22 @@ def train_together(
     return [member.result for member in members]
 
 
-def mesh_for(configs: Sequence[ConfigDict], devices) -> tuple[Mesh, int | None]:
-    """The mesh of runs that train together, and their slots on it; None for a run by itself."""
+def mesh_for(configs: Sequence[ConfigDict], devices, before: int | None = None) -> tuple[Mesh, int | None]:
+    """The mesh of runs that train together, and their slots on it; None for a run by itself.
+
+    Args:
+      before: over how many replicas they were laid when they were interrupted; None if they begin.
+    """
     if len(configs) == 1:
         return make_mesh(configs[0].mesh, devices), None
-    mesh = population_mesh(configs[0].mesh, len(configs), devices)
+    mesh = population_mesh(configs[0].mesh, len(configs), devices, before)
     replicas = mesh.shape["replica"]
+    if before not in (None, replicas):
+        print(
+            f"warning: {len(configs)} runs that began on {before} replicas go on with {replicas}, for want of devices: "
+            "equal but for rounding to what they would have been",
+            flush=True,
+        )
     return mesh, -(-len(configs) // replicas) * replicas
 
 

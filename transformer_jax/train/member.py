@@ -11,7 +11,6 @@ from transformer_jax.batch import Batch
 from transformer_jax.data import Data
 from transformer_jax.files import write_json
 from transformer_jax.objective import Loss
-from transformer_jax.train import rundir
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.evaluation import summarise
 from transformer_jax.train.metrics import Metrics
@@ -30,11 +29,12 @@ class Member:
 
     def __init__(self, config: ConfigDict, workdir: Path, data: Data, slot: int):
         self.config, self.workdir, self.data, self.slot = config, workdir, data, slot
-        self.result = rundir.read_result(workdir)
+        self.result: dict | None = None
         self.last_eval: tuple[int, dict[str, float]] | None = None
         self.stopped_early = False
         self._best: float | None = None  # valid loss
         self._worse = 0  # evaluations since the best one
+        self._judged = 0  # the step of the last one
         self._pending: list[StepMetrics] = []  # not logged yet, of this run alone, numpy; restored ones only
 
     @property
@@ -42,7 +42,7 @@ class Member:
         return self.result is None
 
     def open(self, manifest: dict) -> None:
-        """Opens what an active member writes to, and puts down what explains it."""
+        """Opens what an active member writes to, and puts down what explains it. The workdir's lock is held."""
         self.checkpoints = Checkpoints(self.workdir / "checkpoints", self.config.run.keep_checkpoints)
         for line in self.checkpoints.corrupt:
             print(f"warning: {self.workdir.name}: {line}", flush=True)
@@ -67,7 +67,8 @@ class Member:
         reported = dict.fromkeys(rest.get("reported", ()), 0)
         tree = jax.tree.structure(StepMetrics(Loss(*[0] * 5), 0, 0, reported))
         self._pending = [jax.tree.unflatten(tree, map(np.asarray, leaves)) for leaves in rest["pending"]]
-        self._best, self._worse = rest.get("patience", (None, 0))
+        self._best, self._worse, self._judged = rest.get("patience", (None, 0, 0))
+        self._lose_patience(step)
         return state, rest["clock"]
 
     def save(self, step: int, state, pending: list[StepMetrics], clock: dict) -> None:
@@ -78,7 +79,7 @@ class Member:
             "clock": clock,
             "pending": [[x.tolist() for x in jax.tree.leaves(each)] for each in pending],
             "reported": sorted(pending[0].reported) if pending else [],
-            "patience": [self._best, self._worse],
+            "patience": [self._best, self._worse, self._judged],
         }
         self.checkpoints.save(step, state, rest)
 
@@ -95,8 +96,13 @@ class Member:
     def evaluated(self, step: int, values: dict[str, float]) -> None:
         """Takes note of an evaluation on the valid split, and of whether patience has run out."""
         self.last_eval = (step, {f"valid/{name}": value for name, value in values.items()})
-        better = math.isfinite(values["loss"]) and (self._best is None or values["loss"] < self._best)
-        self._best, self._worse = (values["loss"], 0) if better else (self._best, self._worse + 1)
+        if step > self._judged:  # and not once more after a kill
+            better = math.isfinite(values["loss"]) and (self._best is None or values["loss"] < self._best)
+            self._best, self._worse = (values["loss"], 0) if better else (self._best, self._worse + 1)
+            self._judged = step
+        self._lose_patience(step)
+
+    def _lose_patience(self, step: int) -> None:
         patience = self.config.train.patience
         self.stopped_early = bool(patience) and self._worse >= patience and step < self.config.train.steps
 

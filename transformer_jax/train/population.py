@@ -1,5 +1,7 @@
 """How many runs train together on this machine: as many as the memory of their compiled step allows."""
 
+import contextlib
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from transformer_jax.train.evaluation import place_members
 from transformer_jax.train.hyper import Hyper
 from transformer_jax.train.loop import compiled_program, mesh_for, train_together
 
-_SHARE = {"cpu": 0.7}  # of the memory that may be used; 0.9 on accelerators, which nobody else uses
+WORKERS = "TRANSFORMER_JAX_WORKERS"
 
 
 def train_unit(configs: Sequence[ConfigDict], workdirs: Sequence[Path]) -> list[dict]:
@@ -31,12 +33,13 @@ def rounds(configs: Sequence[ConfigDict], *, limit: int | None = None) -> list[l
       limit: bytes per device; what this machine has if None.
     """
     count = size = len(configs)
-    limit = available_bytes(_devices(count)) if limit is None else limit
+    limit = available_bytes(mesh_for(configs, _devices(count))[0].devices.flatten()) if limit is None else limit
     while size > 1:
         needed = step_bytes(configs[:size])
         if needed <= limit:
             break
-        size = max(1, min(size - 1, int(size * limit / needed)))
+        share = 0.5 if math.isinf(needed) else limit / needed
+        size = max(1, min(size - 1, int(size * share)))
         size = -(-count // -(-count // size))  # rounds of equal size
     return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 
@@ -63,10 +66,12 @@ def step_bytes(configs: Sequence[ConfigDict]) -> float:
 
 
 def available_bytes(devices) -> int:
-    """What may be used on each of `devices`."""
-    platform = devices[0].platform
-    if platform == "cpu":  # they share the host's
-        return int(_SHARE["cpu"] * host_bytes() / len(devices))
+    """What may be used on each of `devices`, all of which are used.
+
+    The environment variable `TRANSFORMER_JAX_WORKERS` says how many processes share the memory of a host.
+    """
+    if devices[0].platform == "cpu":
+        return int(0.7 * host_bytes() / len(devices) / int(os.environ.get(WORKERS, 1)))
     stats = [device.memory_stats() or {} for device in devices]
     return int(0.9 * min(each.get("bytes_limit", 0) for each in stats)) or 2**62  # unknown: let it be tried
 
@@ -80,14 +85,20 @@ def host_bytes() -> int:
         free = int(told["MemAvailable"].split()[0]) * 1024
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else "max"
-    return free if text == "max" else min(free, int(text))
+    if text == "max":
+        return free
+    return min(free, int(text) - int(limit.with_name("memory.current").read_text()))
 
 
 def share_cores() -> None:
-    """Makes a CPU device of every core, so that runs lie beside each other. Before JAX is used for anything."""
+    """Makes a CPU device of every core, so that runs lie beside each other.
+
+    Nothing changes if XLA_FLAGS says how many there are, or JAX has been used in this process already.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", cores)
+        with contextlib.suppress(RuntimeError):  # of a JAX in use
+            jax.config.update("jax_num_cpu_devices", cores)
 
 
 def _devices(members: int) -> list:

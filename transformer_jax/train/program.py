@@ -67,7 +67,7 @@ class Program:
         )
         return TrainState(everywhere, everywhere, params, opt_state, params if self.recipe.ema else None)
 
-    @property
+    @cached_property
     def state_structs(self) -> TrainState:
         """The state of one run as ShapeDtypeStructs with shardings, for restoring into."""
         shapes = jax.eval_shape(self.step.init, Hyper(jax.random.key(0), *[1.0] * 5))
@@ -95,13 +95,18 @@ class Program:
         rows = jax.device_get(state)
         return lambda slot: jax.device_put(jax.tree.map(lambda x: x[slot], rows), self.state_shardings)
 
+    def aside(self, state: TrainState) -> TrainState:
+        """The state of one run, off the devices if it is to be put beside others."""
+        return state if self.members is None else jax.device_get(state)
+
     def with_members(self, state: TrainState, members: dict[int, TrainState]) -> TrainState:
-        """`state` with the runs of some slots replaced."""
+        """`state`, which is deleted, with the runs of some slots replaced."""
         if self.members is None:
             return members[0]
         rows = jax.tree.map(np.array, jax.device_get(state))
+        jax.tree.map(lambda x: x.delete(), state)  # or there would be two on the devices
         for slot, own in members.items():
-            jax.tree.map(lambda all_R, one, slot=slot: all_R.__setitem__(slot, np.asarray(one)), rows, own)
+            jax.tree.map(lambda all_R, one, slot=slot: all_R.__setitem__(slot, one), rows, own)
         return jax.device_put(rows, self._all_shardings)
 
     def of_member(self, tree, slot: int):

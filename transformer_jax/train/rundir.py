@@ -84,6 +84,15 @@ def read_result(workdir: Path) -> dict | None:
     return _read_json(path) if path.is_file() else None
 
 
+def replicas_before(workdirs: list[Path]) -> int | None:
+    """Over how many replicas the runs in `workdirs` were laid when they were interrupted; None if they were not."""
+    for workdir in workdirs:
+        begun = any(workdir.glob("checkpoints/*.sha256.json")) or read_result(workdir) is not None
+        if begun and (workdir / "manifest.json").is_file():
+            return _read_json(workdir / "manifest.json")["mesh"]["replica"]
+    return None
+
+
 def manifest(config: ConfigDict, data, mesh, members: int = 1) -> dict:
     """What else decides or explains a run: versions, devices, mesh, hashes of data and tokenizer."""
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}

@@ -41,6 +41,10 @@ class Training:
 
     def start(self) -> None:
         """Opens the members' files, and makes the state or restores the newest step that all members have."""
+        for member in self._members:  # read only now that they are locked: another process may have ended a run
+            member.result = rundir.read_result(member.workdir)
+        if not self._active:
+            return
         for member in self._active:
             member.open(rundir.manifest(member.config, member.data, self._program.mesh, len(self._members)))
         step = common_step([member.checkpoints for member in self._active])
@@ -49,7 +53,8 @@ class Training:
             return
         restored = {}
         for member in self._active:
-            restored[member.slot], clock = member.restore(self._program.state_structs, step)
+            state, clock = member.restore(self._program.state_structs, step)
+            restored[member.slot] = self._program.aside(state)
         self._clock.resume(clock)
         self._state = self._program.with_members(self._state, restored)
         self.step = step
@@ -61,6 +66,7 @@ class Training:
     def to_the_end(self, stop: threading.Event) -> None:
         """Updates until the last one, or until no member is left, or a signal."""
         t, r = self._config.train, self._config.run
+        self._finish([member for member in self._active if member.stopped_early])  # killed while they ended
         while self.step < t.steps and self._active:
             before = self.step
             self._dispatch(min(t.steps_per_dispatch, t.steps - self.step))
@@ -68,6 +74,7 @@ class Training:
                 self._log()
             if self._crossed(before, t.eval_every) and self._active:
                 self._evaluate()
+                self._finish([member for member in self._active if member.stopped_early])
             if stop.is_set() and self._active:
                 self._save()
                 raise Interrupted(f"stopped at step {self.step}; the same command resumes")
@@ -87,7 +94,8 @@ class Training:
         self._pending.append(metrics)
         self.step += updates
         if updates in self._compiled:
-            self._clock.tokens += sum(map(real_tokens, own.values()))
+            # The devices work for all slots, whether their runs have ended or not.
+            self._clock.tokens += sum(map(real_tokens, own.values())) * len(self._members) // len(own)
         else:  # compiled by this call, which is not training speed
             jax.block_until_ready(metrics)
             self._compiled.add(updates)
@@ -132,7 +140,6 @@ class Training:
                 member.evaluated(self.step, found[member.slot])
                 self._write(member, member.last_eval[1])
             self._show([member.last_eval[1] for member in self._active])
-            self._finish([member for member in self._active if member.stopped_early])
 
     @property
     def _eval_params(self):
@@ -148,8 +155,9 @@ class Training:
             for member in members:  # one after the other: orbax's savers do not run beside each other in threads
                 own = [self._program.of_member(each, member.slot) for each in pending]
                 member.save(self.step, state_of(member.slot), own, self._clock.state())
-            for member in members:
-                member.checkpoints.prune()
+            if len(members) == len(self._active):
+                for member in members:
+                    member.checkpoints.prune()
 
     def _evaluate_tests(self) -> tuple[list[dict[str, float | None]], dict[str, str]]:
         """The metrics of the test split and of `data.tests` for every slot, and by set why one does not apply."""
@@ -188,11 +196,11 @@ class Training:
 
     def _diverge(self, member: Member) -> None:
         result = self._result(member, "diverged", {}, {})
-        print(
-            f"diverged at step {self.step}: {result['skipped']} updates were not finite and left out "
-            f"(train.max_skipped={self._config.train.max_skipped}); {member.workdir.name}",
-            flush=True,
-        )
+        most = self._config.train.max_skipped
+        why = f"{result['skipped']} updates were not finite and left out (train.max_skipped={most})"
+        if result["skipped"] <= most:
+            why = "its valid loss is not finite"
+        print(f"diverged at step {self.step}: {why}; {member.workdir.name}", flush=True)
         member.finish(result)
 
     def _result(self, member: Member, status: str, metrics: dict, reasons: dict) -> dict:

@@ -84,7 +84,9 @@ def shares(workers: int) -> list[Share]:
     """The machine, in as many parts; with fewer GPUs than workers, some of them share one."""
     have = gpus()
     if not have:
-        return [Share(cores=tuple(each)) for each in _parts(cores(), workers)]
+        # They share the host's memory, too (`train.population.WORKERS`).
+        crowd = (("TRANSFORMER_JAX_WORKERS", str(workers)),)
+        return [Share(crowd, tuple(each)) for each in _parts(cores(), workers)]
     crowd = -(-workers // len(have))  # workers on one GPU
     # Each JAX process takes three quarters of a GPU's memory unless it is told otherwise.
     room = (("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / crowd:.2f}"),) if crowd > 1 else ()

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformer_jax.errors import UserError, nearest
 from transformer_jax.study.claims import EQUAL_TO, Claim
 from transformer_jax.study.stats.claimed import ClaimResult, answer
 from transformer_jax.study.stats.comparison import DECIDING, Comparison, Rules, conclude
 from transformer_jax.study.stats.family import holm
-from transformer_jax.study.stats.paired import Difference, difference, equivalence_p
-from transformer_jax.study.stats.sample import Measured
+from transformer_jax.study.stats.paired import Difference, beyond_p, difference, equivalence_p
+from transformer_jax.study.stats.sample import Measured, describe
 
 Key = tuple[int, str, str]  # index of the metric, label, label that it is compared with
 
@@ -48,9 +48,9 @@ def analyse(
     A verdict 'better' or 'worse' needs a p-value of at most `alpha` after Holm's correction, which runs over the
     tests of all metrics and of the pairs that claims ask for together: the chance that any of these verdicts is false
     is at most `alpha` in a whole study. The equivalence tests, of all metrics with a margin, are a family of their
-    own with the same error rate. What could not be tested, or does not apply, is no test and does not count. The
-    smallest detectable effect is that of the paired t-test at Holm's first and hardest step, `alpha` over the number
-    of tests.
+    own with the same error rate, and so are the refutations of claims that two variants are equal. What could not be
+    tested, or does not apply, is no test and does not count. The smallest detectable effect is that of the paired
+    t-test at Holm's first and hardest step, `alpha` over the number of tests.
 
     Args:
       baseline: one of the labels.
@@ -97,10 +97,14 @@ def analyse(
     split = [[], []]
     for some, mine in zip(split, (planned, keys[len(planned) :]), strict=True):
         some += [[made[key] for key in mine if key[0] == i] for i in range(len(metrics))]
-    answers = [
-        answer(claim, names[key[0]], made[key], metrics[key[0]].margin, alpha)
-        for claim, key in zip(claims, asked, strict=True)
-    ]
+    equal = {key for claim, key in zip(claims, asked, strict=True) if claim.relation == EQUAL_TO}
+    beyond = holm({key: beyond_p(found[key], metrics[key[0]].margin) if found[key] else math.nan for key in equal})
+    answers = []
+    for claim, key in zip(claims, asked, strict=True):
+        metric = metrics[key[0]]
+        said = answer(claim, names[key[0]], made[key], metric.margin, alpha, beyond.get(key, math.nan))
+        lost = _lost(metric, key[1:]) if found[key] else ""
+        answers.append(replace(said, sentence=said.sentence + lost))
     return Analysis(*split, answers, rules.tests, _tests(outside))
 
 
@@ -158,6 +162,13 @@ def _found(metrics: Sequence[Measured], key: Key, alpha: float) -> Difference | 
 def _outside(metrics: Sequence[Measured], key: Key, found: Difference | None) -> float:
     margin = metrics[key[0]].margin
     return math.nan if margin is None or found is None else equivalence_p(found, margin)
+
+
+def _lost(metric: Measured, labels: Sequence[str]) -> str:
+    """Which of two variants have runs without a value: what is said holds for the others only."""
+    samples = {label: describe(metric.values[label]) for label in labels}
+    told = [f"{s.lost} of {s.n + s.lost} runs of {label}" for label, s in samples.items() if s.lost]
+    return f" {' and '.join(told)} gave no value; the figures are over the others." if told else ""
 
 
 def _tests(p: Mapping[Key, float]) -> int:

@@ -46,13 +46,15 @@ class ClaimResult:
     comparison: Comparison
 
 
-def answer(claim: Claim, metric: str, comparison: Comparison, margin: float | None, alpha: float) -> ClaimResult:
+def answer(
+    claim: Claim, metric: str, comparison: Comparison, margin: float | None, alpha: float, p_beyond: float = math.nan
+) -> ClaimResult:
     """The claim's outcome from the comparison of its two variants.
 
     'A > B' is confirmed if A is significantly better; refuted if it is significantly worse, or equivalent within the
     margin. 'A = B' is confirmed if the difference is shown to lie within the margin, also where it is significant;
-    refuted if it is significant and its interval lies wholly beyond the margin. All else is undecided: that no
-    difference was found confirms nothing.
+    refuted if it is significant and shown to be larger than the margin (`p_beyond`, corrected over all such claims, at
+    most `alpha`). All else is undecided: that no difference was found confirms nothing.
     """
     found, verdict = comparison.difference, comparison.verdict
     if comparison.variant != claim.left:
@@ -60,20 +62,19 @@ def answer(claim: Claim, metric: str, comparison: Comparison, margin: float | No
     if verdict in (UNTESTED, NOT_APPLICABLE):
         said = f"{claim.left} and {claim.right} were not compared on {metric} ({verdict}): {comparison.reason}."
         return ClaimResult(claim, metric, UNDECIDED, said, found, comparison)
-    outcome = (_equal if claim.relation == EQUAL_TO else _better)(found, verdict, comparison.within, margin)
+    equal = _equal(verdict, comparison.within, p_beyond <= alpha)
+    outcome = equal if claim.relation == EQUAL_TO else _BETTER[verdict]
     said = f"{claim.left} {_WORDS[verdict]} {claim.right}: {_figures(metric, found, comparison, alpha)}."
     said += _more(claim, outcome, found, verdict, comparison, margin)
     return ClaimResult(claim, metric, outcome, said, found, comparison)
 
 
-def _better(found: Difference, verdict: str, within: bool, margin: float | None) -> str:
-    return {BETTER: CONFIRMED, WORSE: REFUTED, EQUIVALENT: REFUTED, SAME: UNDECIDED}[verdict]
+_BETTER = {BETTER: CONFIRMED, WORSE: REFUTED, EQUIVALENT: REFUTED, SAME: UNDECIDED}
 
 
-def _equal(found: Difference, verdict: str, within: bool, margin: float | None) -> str:
+def _equal(verdict: str, within: bool, beyond: bool) -> str:
     if within:
         return CONFIRMED
-    beyond = margin is not None and (found.low > margin or found.high < -margin)
     return REFUTED if verdict in (BETTER, WORSE) and beyond else UNDECIDED
 
 
@@ -88,7 +89,7 @@ def _more(
         return f" The difference is shown to lie within the margin of ±{margin:g} (corrected p {shown})."
     if claim.relation == EQUAL_TO and verdict in (BETTER, WORSE):
         if outcome == REFUTED:
-            return f" The interval lies beyond the margin of ±{margin:g}."
+            return f" The difference is shown to be larger than the margin of ±{margin:g}."
         return f" Whether by more than the margin of ±{margin:g} is open."
     if claim.relation == EQUAL_TO:
         return f" That they differ by less than the margin of ±{margin:g} is not shown either."

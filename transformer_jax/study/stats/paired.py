@@ -119,6 +119,16 @@ def equivalence_p(found: Difference, margin: float) -> float:
     return float(ttost_paired(values, np.zeros_like(values), -margin, margin)[0])
 
 
+def beyond_p(found: Difference, margin: float) -> float:
+    """p-value of a t-test of the hypothesis that the true difference lies within ±margin, on the side where it was
+    seen to lie; NaN if there is no variance, or fewer than two pairs."""
+    if not found.sd > 0:
+        return math.nan
+    side = math.copysign(1.0, found.mean)
+    values = side * np.array(list(found.values.values()))
+    return float(stats.ttest_1samp(values, margin, alternative="greater").pvalue)
+
+
 def _bootstrap(values: np.ndarray, alpha: float) -> tuple[float, float]:
     if len(values) < 3:
         return math.nan, math.nan

@@ -21,7 +21,7 @@ and addition (0.05) are not, and need more: `--config.train.steps=…`.
 """
 
 from transformer_jax import config
-from transformer_jax.study import Goal, Study, param
+from transformer_jax.study import Goal, Study, claim, param
 
 POSITIONS = (
     "rope",
@@ -82,4 +82,10 @@ def get_study(mode: str | None = None) -> Study:
         seeds=2 if mode == "smoke" else 3,
         goal=Goal("2x/accuracy", "max"),
         also=(Goal("4x/accuracy", "max"), Goal("2x/exact_match", "max"), Goal("valid/exact_match", "max")),
+        claims=(
+            claim("alibi > sinusoidal", source="Press et al. 2022 (sinusoids extrapolate worst)"),
+            claim("alibi > rope", source="Press et al. 2022"),
+            claim("none > rope", source="Kazemnejad et al. 2023 (without positions: best beyond the length)"),
+            claim("none > alibi", source="Kazemnejad et al. 2023"),
+        ),
     )

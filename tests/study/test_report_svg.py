@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from transformer_jax.study.report import svg
+from transformer_jax.study.report.charts import core
 from transformer_jax.study.report.curves import Point, band, thin
 
 
@@ -71,3 +72,18 @@ def test_thinned_curves_keep_their_ends_and_extremes():
 def test_bands_leave_out_what_is_not_finite():
     found = band([{1: 1.0, 2: 3.0, 3: math.inf}, {1: 2.0, 2: math.nan}])
     assert found == [Point(1, 1.5, 1.0, 2.0), Point(2, 3.0, 3.0, 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("values", "given_up"),
+    [
+        ([3.05, 3.06, 3.07, 3.11, 3.16, 3.32, 3.36, 3.37, 3.37, 3.37], []),  # two groups are both shown
+        ([1.0, 1.1, 1.2, 1.3, 9.0], [9.0]),
+        ([1.0, 1.1, 1.2, 1.3, 1.4, 9.0, 9.1], [9.0, 9.1]),
+        ([1.0, 1.1, 1.2, 9.0, 90.0], [9.0, 90.0]),
+        ([1.0, 1.0, 1.0, 5.0], []),  # the one that differs is what the picture is about
+        ([1.0, 2.0], []),
+    ],
+)
+def test_only_what_would_squeeze_most_of_the_others_is_given_up(values, given_up):
+    assert sorted(set(values) - set(core(values))) == given_up

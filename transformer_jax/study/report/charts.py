@@ -12,6 +12,7 @@ from transformer_jax.study.report.content import Panels, Picture
 from transformer_jax.study.report.style import VERDICTS
 from transformer_jax.study.report.svg import BAND, INK, PAPER, SOFT, Scale, Svg, fit, short, text_width
 
+_GAP = 8
 _FAR = 6  # a variant this many times further out than the median one calls for a second, closer picture
 COSTS = (
     ("parameters", "parameters", "size"),
@@ -208,10 +209,19 @@ def _free(taken: list[tuple[float, float, float, float]], x: float, y: float, wi
 
 
 def core(values: list[float]) -> list[float]:
-    """The values without those that would squeeze all the others into a corner of the picture."""
-    middle = statistics.median(values)
-    typical = statistics.median(abs(value - middle) for value in values)
-    return [v for v in values if abs(v - middle) <= 12 * typical] if typical > 0 else values
+    """The values without those that would squeeze most of the others into a corner of the picture.
+
+    Those are given up that lie beyond a gap of `_GAP` times the range of the others, if these are more than half.
+    """
+    kept = sorted(values)
+    while len(kept) > 2:
+        cut = max(range(1, len(kept)), key=lambda i: kept[i] - kept[i - 1])
+        larger = max(kept[:cut], kept[cut:], key=len)
+        spread = larger[-1] - larger[0]
+        if len(larger) <= len(values) / 2 or not spread or kept[cut] - kept[cut - 1] <= _GAP * spread:
+            break
+        kept = larger
+    return [value for value in values if kept[0] <= value <= kept[-1]]
 
 
 def _compared(report: Report) -> list[Row]:

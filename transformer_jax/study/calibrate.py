@@ -5,6 +5,7 @@ alone is the baseline with other random numbers: every difference that is found 
 the share of findings is held against the power that its first seeds, the pilot, predict.
 """
 
+import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,11 +109,15 @@ def calibrate(directory: Path | str, *, pairs: int = 4, pilot: int = 60) -> list
             f"{directory} has {len(seeds)} seeds: --pilot={pilot} and {_LEAST} comparisons of --pairs={pairs} need "
             f"{needed}, or their shares would say nothing"
         )
-    return [
-        _calibrate(each["label"], set(each["overrides"]) <= _NULL, values, declaration, seeds, pairs, pilot)
-        for each in declaration["variants"]
-        if each["label"] != baseline
-    ]
+    gc.freeze()  # statsmodels' Holm correction collects garbage each time: hundreds of times through a large heap
+    try:
+        return [
+            _calibrate(each["label"], set(each["overrides"]) <= _NULL, values, declaration, seeds, pairs, pilot)
+            for each in declaration["variants"]
+            if each["label"] != baseline
+        ]
+    finally:
+        gc.unfreeze()
 
 
 def as_markdown(found: Sequence[Calibration]) -> str:

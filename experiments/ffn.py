@@ -3,7 +3,8 @@
 A gated feed-forward has three matrices where a plain one has two: `model.ffn_size` of each variant is changed until it
 has as many parameters as the baseline, to 1 % (Shazeer 2020 took two thirds). A learning rate that suits one may not
 suit another: four are tried for every variant, the baseline included, on the valid split with a seed of its own, and
-what decides is measured on the test split (books that neither training nor choosing has seen).
+what decides is measured on the test split (books that neither training nor choosing has seen). docs/ffn_study.md has
+what came out.
 
     python -m transformer_jax study run experiments/ffn.py --workdir=runs/ffn
     python -m transformer_jax study report runs/ffn

@@ -96,7 +96,7 @@ def test_a_full_product_gets_heat_maps_and_the_others_none(tmp_path):
         ({"a": 0.0, "b": 0.0}, "None of the 2 variants can be told from rope on bits per byte (true differences below"),
         ({"a": 1.0, "b": 0.0}, "No variant is better than rope on bits per byte: of 2, 1 is worse, 1 is not disting"),
         ({"a": -1.0, "b": -1.5}, "b is better than rope (bits per byte −1.5"),
-        ({"a": -1.0, "b": -1.5, "c": 1.0}, ", and so are 1 more of 3 variants; 1 is worse."),
+        ({"a": -1.0, "b": -1.5, "c": 1.0}, ", and so is 1 more of 3 variants; 1 is worse."),
         ({"a": -1.0, "b": 1.0}, "; of the others, 1 is worse."),
     ],
 )

@@ -160,7 +160,8 @@ def headline(report: Report) -> str:
         best = better[0]
         start = f"{best.label} is better than {base} ({name} {difference(report, best)}, {level(report)} interval "
         start += f"{interval(report, best)})"
-        start += f", and so are {len(better) - 1} more of {len(rows)} variants" if len(better) > 1 else ""
+        more = len(better) - 1
+        start += f", and so {'is' if more == 1 else 'are'} {more} more of {len(rows)} variants" if more else ""
         if not of:
             return f"{partial}{start}."
         start += "; of the others, " if len(better) == 1 else "; "

@@ -15,6 +15,25 @@ def variants(*labels: str, key: str = "model.position") -> list[tuple[str, dict]
     return [(label, {key: label}) for label in labels]
 
 
+def _write_run(run: Path, final: float, steps: int, parameters: int, measured: dict, extra: dict) -> None:
+    """The curve and the result of one run; a final value of NaN says that it diverged."""
+    end = 3.0 if math.isnan(final) else final
+    points = [{"step": k, "train/loss": end + 1 / k, METRIC: end + 1 / k} for k in range(1, steps + 1)]
+    lines = [json.dumps(point) for point in points]
+    (run / "metrics.jsonl").write_text("\n".join(lines))
+    found = {
+        "status": "diverged" if math.isnan(final) else "finished",
+        "step": steps,
+        "parameters": parameters,
+        "tokens_per_second": 500.0,
+        "flops_per_token": 6000.0,
+        "seconds": 2.0,
+        "metrics": {} if math.isnan(final) else {METRIC: final} | measured,
+        "not_applicable": {},
+    }
+    (run / "result.json").write_text(json.dumps(found | extra))
+
+
 def write_study(
     directory: Path,
     made: list[tuple[str, dict]],
@@ -62,21 +81,7 @@ def write_study(
         run.mkdir(parents=True, exist_ok=True)
         if final is None:
             continue
-        end = 3.0 if math.isnan(final) else final
-        points = [{"step": k, "train/loss": end + 1 / k, METRIC: end + 1 / k} for k in range(1, steps + 1)]
-        lines = [json.dumps(point) for point in points]
-        (run / "metrics.jsonl").write_text("\n".join(lines))
-        found = {
-            "status": "diverged" if math.isnan(final) else "finished",
-            "step": steps,
-            "parameters": 1000 + len(label),
-            "tokens_per_second": 500.0,
-            "flops_per_token": 6000.0,
-            "seconds": 2.0,
-            "metrics": {} if math.isnan(final) else {METRIC: final} | metrics(label, seed),
-            "not_applicable": {},
-        }
-        (run / "result.json").write_text(json.dumps(found | result(label, seed)))
+        _write_run(run, final, steps, 1000 + len(label), metrics(label, seed), result(label, seed))
         data = {"corpus_sha256": "c" * 64, "tokenizer_sha256": "t" * 64}
         about = {"versions": {"jax": "0.10.2"}, "devices": ["cpu"], "data": data}
         (run / "manifest.json").write_text(json.dumps(about | (manifest or {})))

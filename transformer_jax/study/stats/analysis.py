@@ -97,14 +97,7 @@ def analyse(
     split = [[], []]
     for some, mine in zip(split, (planned, keys[len(planned) :]), strict=True):
         some += [[made[key] for key in mine if key[0] == i] for i in range(len(metrics))]
-    equal = {key for claim, key in zip(claims, asked, strict=True) if claim.relation == EQUAL_TO}
-    beyond = holm({key: beyond_p(found[key], metrics[key[0]].margin) if found[key] else math.nan for key in equal})
-    answers = []
-    for claim, key in zip(claims, asked, strict=True):
-        metric = metrics[key[0]]
-        said = answer(claim, names[key[0]], made[key], metric.margin, alpha, beyond.get(key, math.nan))
-        lost = _lost(metric, key[1:]) if found[key] else ""
-        answers.append(replace(said, sentence=said.sentence + lost))
+    answers = _answers(list(zip(claims, asked, strict=True)), metrics, names, found, made, alpha)
     return Analysis(*split, answers, rules.tests, _tests(outside))
 
 
@@ -162,6 +155,26 @@ def _found(metrics: Sequence[Measured], key: Key, alpha: float) -> Difference | 
 def _outside(metrics: Sequence[Measured], key: Key, found: Difference | None) -> float:
     margin = metrics[key[0]].margin
     return math.nan if margin is None or found is None else equivalence_p(found, margin)
+
+
+def _answers(
+    asked: Sequence[tuple[Claim, Key]],
+    metrics: Sequence[Measured],
+    names: Sequence[str],
+    found: Mapping[Key, Difference | None],
+    made: Mapping[Key, Comparison],
+    alpha: float,
+) -> list[ClaimResult]:
+    """The claims' outcomes, each from the comparison of its key."""
+    equal = [key for claim, key in asked if claim.relation == EQUAL_TO]
+    beyond = holm({key: beyond_p(found[key], metrics[key[0]].margin) if found[key] else math.nan for key in equal})
+    answers = []
+    for claim, key in asked:
+        metric = metrics[key[0]]
+        said = answer(claim, names[key[0]], made[key], metric.margin, alpha, beyond.get(key, math.nan))
+        lost = _lost(metric, key[1:]) if found[key] else ""
+        answers.append(replace(said, sentence=said.sentence + lost))
+    return answers
 
 
 def _lost(metric: Measured, labels: Sequence[str]) -> str:

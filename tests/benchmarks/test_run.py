@@ -83,6 +83,7 @@ def compiled():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.mark.slow
 def test_random_tokens_take_the_vocabulary_asked_for(tmp_path, monkeypatch, capsys, compiled):
     monkeypatch.setattr(measure.data_lib, "load", lambda *_: pytest.fail("a corpus was read"))
     recorded = {}

@@ -60,7 +60,7 @@ def test_a_mask_removes_exactly_what_the_head_writes(family):
     np.testing.assert_array_equal(masked, zeroed)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["decoder_only", pytest.param("encoder_decoder", marks=pytest.mark.slow)])
 def test_rankings_equal_their_definitions(family):
     model, params = init(small_arch(family=family))
     everything, rows = present(model.arch), batches(family)

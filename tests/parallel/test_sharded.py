@@ -46,9 +46,9 @@ def cases() -> dict[str, dict]:
 
 
 def is_chosen(name: str) -> bool:
-    if name.startswith(("decoder_only-", "encoder_only-")):
+    if name.startswith("decoder_only-"):
         return name.endswith(("unrolled", "everything-on", *CHOSEN))
-    return not name.startswith("prefix_lm-everything")
+    return not name.startswith(("encoder_only-e", "prefix_lm-e"))
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ def counted(array_P) -> np.ndarray:
 
 @checked
 def span_counts(
-    sizes_P: Int[np.ndarray, "P"], rate: float | Float[np.ndarray, "P"], length: float | Float[np.ndarray, "P"]
-) -> tuple[Int[np.ndarray, "P"], Int[np.ndarray, "P"]]:
+    sizes_P: Int[np.ndarray, " P"], rate: float | Float[np.ndarray, " P"], length: float | Float[np.ndarray, " P"]
+) -> tuple[Int[np.ndarray, " P"], Int[np.ndarray, " P"]]:
     """How many tokens of a piece are noise, and in how many spans (Raffel et al. 2020, sec. 3.1.4 and its code).
 
     round(size rate) tokens, of which at least one is noise and one is not, and round(noise / length) spans, at
@@ -42,8 +42,8 @@ def span_counts(
 
 @checked
 def cut_evenly(
-    sizes_P: Int[np.ndarray, "P"], parts_P: Int[np.ndarray, "P"], random_T: Float[np.ndarray, "T"]
-) -> Int[np.ndarray, "S"]:
+    sizes_P: Int[np.ndarray, " P"], parts_P: Int[np.ndarray, " P"], random_T: Float[np.ndarray, " T"]
+) -> Int[np.ndarray, " S"]:
     """The sizes of `parts_P` parts of each piece, none empty, every division equally likely.
 
     Args:
@@ -59,11 +59,11 @@ def cut_evenly(
 
 @checked
 def span_noise(
-    sizes_P: Int[np.ndarray, "P"],
-    noise_P: Int[np.ndarray, "P"],
-    spans_P: Int[np.ndarray, "P"],
+    sizes_P: Int[np.ndarray, " P"],
+    noise_P: Int[np.ndarray, " P"],
+    spans_P: Int[np.ndarray, " P"],
     random_2T: Float[np.ndarray, "2 T"],
-) -> tuple[Bool[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
+) -> tuple[Bool[np.ndarray, " T"], Bool[np.ndarray, " T"]]:
     """Which tokens are noise, and which of these start a span.
 
     As in T5, kept and hidden spans take turns, a kept one first, and every division is equally likely.

@@ -13,7 +13,7 @@ OPEN_ROWS = 512  # rows that first fit looks at; the fullest is closed when anot
 
 
 @checked
-def first_fit(sizes_PC: Int[np.ndarray, "P C"], capacity_C: tuple[int, ...]) -> Int[np.ndarray, "P"]:
+def first_fit(sizes_PC: Int[np.ndarray, "P C"], capacity_C: tuple[int, ...]) -> Int[np.ndarray, " P"]:
     """The row of each piece: the first open row with room in all C columns (source and target, say).
 
     Every size must fit the capacity. Rows are numbered in the order in which they are opened.
@@ -37,7 +37,7 @@ def first_fit(sizes_PC: Int[np.ndarray, "P C"], capacity_C: tuple[int, ...]) -> 
 
 
 @checked
-def columns(row_P: Int[np.ndarray, "P"], sizes_P: Int[np.ndarray, "P"]) -> Int[np.ndarray, "P"]:
+def columns(row_P: Int[np.ndarray, " P"], sizes_P: Int[np.ndarray, " P"]) -> Int[np.ndarray, " P"]:
     """Where each piece starts in its row, if the pieces of a row follow one another in order."""
     order_P = np.argsort(row_P, kind="stable")
     rows, sizes = row_P[order_P], sizes_P[order_P]
@@ -48,7 +48,7 @@ def columns(row_P: Int[np.ndarray, "P"], sizes_P: Int[np.ndarray, "P"]) -> Int[n
 
 
 @checked
-def segment_numbers(row_P: Int[np.ndarray, "P"]) -> Int[np.ndarray, "P"]:
+def segment_numbers(row_P: Int[np.ndarray, " P"]) -> Int[np.ndarray, " P"]:
     """1, 2, … along each row, in the order of the pieces."""
     return 1 + columns(row_P, np.ones_like(row_P))
 

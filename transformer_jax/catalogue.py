@@ -33,6 +33,7 @@ class Entry:
       cached: whether decoding with a cache computes what the full forward pass does.
       crossing: whether it can read a memory; None where that is no question.
       any_length: whether it is defined past the training length; None where that is no question.
+      unshardable: the mesh axes that it cannot be split over, with the reason of each.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Entry:
     cached: bool | None = None
     crossing: bool | None = None
     any_length: bool | None = None
+    unshardable: tuple[tuple[str, str], ...] = ()
 
 
 def registries() -> dict[str, Registry]:
@@ -100,6 +102,7 @@ def _entry(key: str, registry: Registry, name: str, plain: dict[str, int]) -> En
         cached=cls.cached,
         crossing="cross" in cls.places if key == "model.mixer" else None,
         any_length=_has_no_limit(cls) if position else None,
+        unshardable=tuple(sorted(cls.unshardable.items())),
     )
 
 
@@ -158,7 +161,8 @@ def _facts(entry: Entry) -> str:
         return ""
     answers = {"cached decoding": entry.cached, "cross-attention": entry.crossing, "any length": entry.any_length}
     facts = [f"{entry.parameters:+,} parameters", *([entry.cost] if entry.cost else [])]
-    return "; ".join(facts + [f"{name}: {_yes(value)}" for name, value in answers.items() if value is not None])
+    facts += [f"{name}: {_yes(value)}" for name, value in answers.items() if value is not None]
+    return "; ".join(facts + [f"not over mesh.{axis}: {reason}" for axis, reason in entry.unshardable])
 
 
 def as_markdown(entries: dict[str, list[Entry]]) -> str:
@@ -171,7 +175,8 @@ def as_markdown(entries: dict[str, list[Entry]]) -> str:
         "that a variant adds, in place of the plain one, to a model of 6 layers of width 512 with 8 heads of 64, 2048",
         "in the feed-forward and rows of 1024 tokens. *Cached* says whether decoding with a cache equals the full",
         "forward pass, *cross* whether it can read an encoder's output, *any length* whether it is defined past the",
-        "training length (not whether it is good there).",
+        "training length (not whether it is good there). Variants that cannot be split over an axis of the mesh stand",
+        "below their table, with the reason; all others can, over every axis ([sharding.md](sharding.md)).",
         "`…` stands for the options that all attentions (see `mha`) or all rotations (see `rope`) take.",
         "`model.position`, `model.mixer`, `model.encoder_mixer` (as `model.mixer` unless it is given),",
         "`model.cross_mixer` and `model.ffn` may be patterns over layers, such as `'(mha(window=128))*3, mha'`.",
@@ -189,7 +194,18 @@ def as_markdown(entries: dict[str, list[Entry]]) -> str:
             cells += [f"{entry.parameters:+,}", entry.cost] if in_model else []
             cells += [_yes(getattr(entry, name)) for name in shown]
             lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        lines += _refusals(variants)
     return "\n".join(lines) + "\n"
+
+
+def _refusals(variants: list[Entry]) -> list[str]:
+    """A line for each axis of the mesh and reason: which variants cannot be split over it."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for entry in variants:
+        for refusal in entry.unshardable:
+            names.setdefault(refusal, []).append(f"`{entry.name}`")
+    lines = [f"Not over `mesh.{axis}`: {', '.join(those)} ({reason})." for (axis, reason), those in names.items()]
+    return ["", *lines] if lines else []
 
 
 def _yes(value: bool) -> str:

@@ -1,4 +1,6 @@
-"""Which variants can stand together: every reason why a model section cannot be built as it is written."""
+"""Which variants can stand together, and on which meshes: why a model section cannot be built as it is written."""
+
+from collections.abc import Mapping
 
 import jax
 
@@ -15,6 +17,7 @@ from transformer_jax.model.mixer.attention import Attention
 from transformer_jax.model.norm import norms
 from transformer_jax.model.position import Position, positions
 from transformer_jax.model.residual import residuals
+from transformer_jax.model.weighting import weightings
 from transformer_jax.registry import Registry, parse_pattern
 
 # Which registry each spec of the model section names.
@@ -62,6 +65,28 @@ def part_problems(config) -> list[str]:
     except UserError as error:
         found.append(f"model.head_mask: {error}")
     return list(dict.fromkeys(found))
+
+
+def mesh_problems(config, sizes: Mapping[str, int]) -> list[str]:
+    """Which variants cannot be split over mesh axes that are larger than 1, and why. Specs must be readable."""
+    arch, found = Arch.from_config(config, vocab=1, platform="cpu"), []
+    for stack in arch.stacks:
+        for key in set(MODEL_SPECS) - {"family"}:
+            name = "encoder_mixer" if (stack, key) == ("encoder", "mixer") else key
+            for spec in arch.of(stack).parts.distinct(key):
+                found += [
+                    f"mesh.{axis}={sizes[axis]}: model.{name}={spec!r} cannot be split over it: {reason}; give 1"
+                    for axis, reason in unshardable(MODEL_SPECS[key], spec).items()
+                    if sizes[axis] > 1
+                ]
+    return sorted(set(found))
+
+
+def unshardable(registry: Registry, spec: str) -> dict[str, str]:
+    """Mesh axis -> why what `spec` names cannot be split over it; the weights of an attention are part of it."""
+    cls = registry.lookup(spec)
+    weights = registry.arguments(spec).get("weights", getattr(cls, "weights", None))
+    return dict(cls.unshardable) | ({} if weights is None else dict(weightings.lookup(weights).unshardable))
 
 
 def _pattern_problems(config, arch: Arch) -> list[str]:

@@ -10,12 +10,16 @@ import importlib
 import pkgutil
 import types
 import typing
+import warnings
 from collections.abc import Callable
 from functools import cache
 
 from transformer_jax.errors import UserError, nearest
 
 _FLAX_FIELDS = ("parent", "name")
+_LETTERS, _LONGEST, _SHOWN = 10_000, 10_000, 300  # of a spec or pattern, specs of a pattern, letters in a message
+
+_LARGEST, _GREATEST = 2**31 - 1, 3e38  # what arrays count with, and what float32 holds
 
 
 @cache
@@ -26,10 +30,7 @@ def parse_spec(spec: str) -> tuple[str, tuple[tuple[str, object], ...]]:
       UserError: if `spec` is neither `name` nor `name(key=literal, …)`.
     """
     wanted = "a spec is written name or name(key=value, …), with literal values"
-    try:
-        node = ast.parse(spec.strip(), mode="eval").body
-    except SyntaxError:
-        raise UserError(f"cannot read the spec {spec!r}: {wanted}") from None
+    node = _parsed(spec, f"cannot read the spec {_short(spec)}: {wanted}")
     if isinstance(node, ast.Name):
         return node.id, ()
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)) or node.args:
@@ -41,7 +42,7 @@ def parse_spec(spec: str) -> tuple[str, tuple[tuple[str, object], ...]]:
     for keyword in node.keywords:
         try:
             arguments[keyword.arg] = ast.literal_eval(keyword.value)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError, MemoryError):
             raise UserError(f"in the spec {spec!r}, {keyword.arg} is not a literal: {wanted}") from None
     return node.func.id, tuple(arguments.items())
 
@@ -56,10 +57,7 @@ def parse_pattern(text: str) -> tuple[str, ...]:
       UserError: if `text` is no such thing.
     """
     wanted = "a pattern is written like (spec)*3, other"
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        raise UserError(f"cannot read the pattern {text!r}: {wanted}") from None
+    node = _parsed(text, f"cannot read the pattern {_short(text)}: {wanted}")
     specs = _specs_of(node, text.strip(), wanted)
     for period in range(1, len(specs) + 1):
         if len(specs) % period == 0 and all(spec == specs[i % period] for i, spec in enumerate(specs)):
@@ -72,10 +70,29 @@ def _specs_of(node: ast.expr, text: str, wanted: str) -> list[str]:
         return [spec for part in node.elts for spec in _specs_of(part, text, wanted)]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         times = node.right.value if isinstance(node.right, ast.Constant) else None
-        if type(times) is int and times > 0:
-            return _specs_of(node.left, text, wanted) * times
-        raise UserError(f"in the pattern {text!r}, {ast.unparse(node)!r}: give a whole number above 0 behind the *")
+        inside = _specs_of(node.left, text, wanted)
+        if type(times) is int and 0 < times * len(inside) <= _LONGEST:
+            return inside * times
+        raise UserError(
+            f"in the pattern {_short(text)}, {_short(ast.unparse(node))}: give a whole number above 0 behind the *, so "
+            f"that there are {_LONGEST} specs at most"
+        )
     return [ast.get_source_segment(text, node)]
+
+
+def _parsed(text: str, refusal: str) -> ast.expr:
+    if len(text) > _LETTERS:
+        raise UserError(f"{refusal}, in {_LETTERS} letters at most")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of Python's, on what looks like a mistake in a program
+            return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a null, half a character, too deep
+        raise UserError(refusal) from None
+
+
+def _short(text: str) -> str:
+    """As it is shown in messages."""
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"
 
 
 def format_spec(name: str, **arguments: object) -> str:
@@ -153,6 +170,8 @@ class Registry:
 def _coerce(value: object, declared: object, where: str) -> object:
     """`value` if it is of the `declared` type; an int stands for a float, a list for a tuple."""
     options = typing.get_args(declared) if isinstance(declared, types.UnionType) else (declared,)
+    if isinstance(value, int | float) and not abs(value) <= (_LARGEST if isinstance(value, int) else _GREATEST):
+        raise UserError(f"{where}: the number is too large; give {_LARGEST} at most, or {_GREATEST:g} with a point")
     for option in options:
         origin = typing.get_origin(option) or option
         if origin is typing.Literal:

@@ -1,7 +1,8 @@
 """What every part of a model stands on: the context of a call, the layer's own data, parameters, sharding."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -80,12 +81,14 @@ class Part(nn.Module):
     Attributes:
       cost: class attribute, for the catalogue: what the variant costs beside its parameters, in a phrase.
       cached: class attribute: whether decoding with a cache computes what the full forward pass does.
+      unshardable: class attribute: the mesh axes that the variant cannot be split over, with the reason of each.
     """
 
     arch: Arch
 
     cost = ""
     cached = True
+    unshardable: ClassVar[Mapping[str, str]] = {}
 
     @property
     def dtype(self) -> jnp.dtype:

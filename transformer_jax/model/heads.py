@@ -36,12 +36,13 @@ def present(arch: Arch) -> Masks:
         masks[stack] = {}
         for sublayer in arch.sublayers(stack)[:-1]:
             mask_NH = np.zeros((arch.depth(stack), arch.dims.heads), np.float32)
-            for layer in range(arch.depth(stack)):
+            period = arch.of(stack).parts.period
+            for layer in range(period):
                 parts = arch.of(stack).at(layer).parts
                 spec = parts.cross_mixer if sublayer == "cross" else parts.mixer
                 if mixers.lookup(spec).has_heads:
                     kept = mixers.arguments(spec).get("kept")
-                    mask_NH[layer, slice(None) if kept is None else list(kept)] = 1
+                    mask_NH[layer::period, slice(None) if kept is None else list(kept)] = 1
             masks[stack][sublayer] = mask_NH
     return masks
 

@@ -6,7 +6,7 @@ from flax import linen as nn
 from flax import struct
 
 from transformer_jax.model.arch import Arch
-from transformer_jax.model.base import LAYERS, Context, Layer, drop
+from transformer_jax.model.base import LAYERS, Context, Layer, constrain, drop
 from transformer_jax.model.block import Block, Group, constrain_stream
 from transformer_jax.model.mixer import mixers
 from transformer_jax.model.norm import norms
@@ -132,7 +132,7 @@ class Stack(nn.Module):
         return layer_N, below
 
     def _self_context(self, pos_BL, seg_BL, parts_BL, cache_len) -> Context:
-        kpos_BM, kseg_BM, kparts_BM, cursor = pos_BL, seg_BL, parts_BL, None
+        kpos_BM, kseg_BM, kparts_BM, cursor = _of_keys(pos_BL), _of_keys(seg_BL), _of_keys(parts_BL), None
         if cache_len is not None:
             at = self.variable("cache", "cursor", jnp.zeros, (), jnp.int32)
             kpos_BM = _append(self, "positions", pos_BL, at.value, cache_len)
@@ -148,23 +148,42 @@ class Stack(nn.Module):
         elif parts_BL is not None:
             mask_B1LM &= (before_BLM | (kparts_BM == 0)[:, None, :])[:, None]
         return Context(
-            pos_BL, seg_BL, kpos_BM, kseg_BM, mask_B1LM, qparts_BL=parts_BL, cursor=cursor, cache_len=cache_len
+            pos_BL,
+            seg_BL,
+            kpos_BM,
+            kseg_BM,
+            _of_pairs(mask_B1LM),
+            qparts_BL=parts_BL,
+            cursor=cursor,
+            cache_len=cache_len,
         )
 
     def _cross_context(self, memory: Memory | None, own: Context) -> Context:
         if memory is None:
             mpos_BM, mseg_BM = self.get_variable("cache", "memory")
         else:
-            mpos_BM, mseg_BM = memory.pos_BM, memory.seg_BM
+            mpos_BM, mseg_BM = _of_keys(memory.pos_BM), _of_keys(memory.seg_BM)
             if own.cache_len is not None:
                 self.variable("cache", "memory", lambda: (mpos_BM, mseg_BM)).value = (mpos_BM, mseg_BM)
-        mask_B1LM = _same_segment(own.qseg_BL, mseg_BM)
+        mask_B1LM = _of_pairs(_same_segment(own.qseg_BL, mseg_BM))
         return Context(own.qpos_BL, own.qseg_BL, mpos_BM, mseg_BM, mask_B1LM, own=own, cache_len=own.cache_len)
 
 
 def _with_positions(scheme, ctx: Context) -> Context:
     """The context with what a position scheme computes once for all layers."""
-    return ctx.replace(bias_BHLM=scheme.bias(ctx.qpos_BL, ctx.kpos_BM), once=scheme.once(ctx))
+    bias_BHLM = scheme.bias(ctx.qpos_BL, ctx.kpos_BM)
+    return ctx.replace(bias_BHLM=None if bias_BHLM is None else _of_pairs(bias_BHLM), once=scheme.once(ctx))
+
+
+def _of_keys(x_BM):
+    """Numbers of the keys, all on each device of the length; None stays None."""
+    return None if x_BM is None else constrain(x_BM, "act_batch", "act_keys")
+
+
+def _of_pairs(x_BHLM):
+    """Of each query's pairs with all keys; where the query is."""
+    heads = None if x_BHLM.shape[1] == 1 else "act_heads"
+    return constrain(x_BHLM, "act_batch", heads, "act_length", "act_keys")
 
 
 def _same_segment(qseg_BL, kseg_BM):

@@ -1,8 +1,11 @@
 """The device mesh."""
 
 import math
+from collections import Counter
 
 import jax
+import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from transformer_jax.errors import UserError
@@ -36,8 +39,7 @@ def axis_sizes(mesh_config, n_devices: int) -> dict[str, int]:
 def make_mesh(mesh_config, devices=None) -> Mesh:
     """The mesh of `config.mesh` over all devices. Auto axes: logically partitioned linen needs them."""
     devices = jax.devices() if devices is None else devices
-    sizes = axis_sizes(mesh_config, len(devices))
-    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    return _laid_out(axis_sizes(mesh_config, len(devices)), devices)
 
 
 def population_mesh(mesh_config, members: int, devices, replicas: int | None = None) -> Mesh:
@@ -63,6 +65,24 @@ def population_mesh(mesh_config, members: int, devices, replicas: int | None = N
         replicas = -(-members // -(-members // replicas))
         if devices[0].platform == "cpu" and members % replicas:
             replicas = 1
-    sizes = one | {"replica": replicas}
-    axis_types = (AxisType.Auto,) * len(AXES)
-    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=axis_types, devices=devices[: fixed * replicas])
+    return _laid_out(one | {"replica": replicas}, devices[: fixed * replicas])
+
+
+def _laid_out(sizes: dict[str, int], devices) -> Mesh:
+    """Devices on the axes, so that neighbours on the last axes lie closest to each other.
+
+    TPU slices, and hosts of GPUs, that only a network joins are told apart by the first axes that they divide.
+    """
+    slices = Counter(getattr(device, "slice_index", 0) for device in devices)
+    shape, left, between = tuple(sizes.values()), len(slices), []
+    for size in shape:
+        between.append(math.gcd(size, left))
+        left //= between[-1]
+    if len(slices) == 1:
+        laid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    elif left == 1 and len(set(slices.values())) == 1:
+        inside = [size // outside for size, outside in zip(shape, between, strict=True)]
+        laid = mesh_utils.create_hybrid_device_mesh(inside, between, devices, allow_split_physical_axes=True)
+    else:  # the axes cannot tell the slices apart
+        laid = np.asarray(devices).reshape(shape)
+    return Mesh(laid, AXES, axis_types=(AxisType.Auto,) * len(AXES))

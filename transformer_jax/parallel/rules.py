@@ -28,13 +28,26 @@ RULES: Mapping[str, str | tuple[str, ...] | None] = {
     "layers": None,
     # activations
     "act_batch": ("data", "fsdp", "expert"),
-    "act_group": ("data", "fsdp"),  # the batch once tokens have gone to their experts
+    # The batch once tokens have gone to their experts: whole rows. (With an expert's places on context, XLA of jax
+    # 0.10.2 computed something else on a mesh of fsdp, context and expert.)
+    "act_group": ("data", "fsdp", "context"),
     "act_expert": "expert",
     "act_length": "context",
+    "act_keys": None,  # the length as attention reads it: keys and values of a row are whole on each device
     "act_width": None,
     "act_heads": "tensor",
     "act_ffn": "tensor",
     "act_vocab": "tensor",
+}
+
+# Where a parameter's size is written, for messages.
+FIELDS: Mapping[str, str] = {
+    "vocab": "model.vocab_multiple",
+    "width": "model.width",
+    "heads": "model.heads",
+    "kv_heads": "model.heads or kv_heads of the mixer",
+    "ffn": "model.ffn_size",
+    "expert": "experts of model.ffn",
 }
 
 BATCH = PartitionSpec(RULES["act_batch"], RULES["act_length"])
@@ -94,5 +107,6 @@ def _check_divisible(where: str, shape, names, spec: PartitionSpec, mesh: Mesh) 
         parts = math.prod(mesh.shape[axis] for axis in axes)
         if size % parts:
             raise UserError(
-                f"{where}: its {name} of {size} cannot be split over mesh axis {' x '.join(axes)} of {parts}"
+                f"{where}: its {name} of {size} cannot be split over mesh axis {' x '.join(axes)} of {parts}: "
+                f"give mesh.{axes[0]} a divisor of {size}, or change {FIELDS.get(name, name)}"
             )

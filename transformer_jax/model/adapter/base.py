@@ -26,12 +26,13 @@ class Adapter:
 
     Attributes:
       suffixes: what the names of its own parameters end in, behind the name of the one that they stand beside.
-      cost, cached: as those of a `Part`.
+      cost, cached, unshardable: as those of a `Part`.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     cost: ClassVar[str] = ""
     cached: ClassVar[bool] = True
+    unshardable: ClassVar[Mapping[str, str]] = {}
 
     def factors(self, name: str, shape: tuple[int, ...], axes: Axes) -> dict[str, Factor]:
         """By suffix, what it adds beside a parameter of one layer; empty for those that it leaves alone.

@@ -25,7 +25,10 @@ def route(logits_BLE: Float[Array, "B L E"], top: int) -> tuple[Float[Array, "B 
     A single choice keeps its probability (Fedus et al. 2021, eq. 2): scaled to 1 it would leave the router
     without a gradient.
     """
-    gate_BLJ, expert_BLJ = jax.lax.top_k(jax.nn.softmax(logits_BLE), top)
+    p_BLE = jax.nn.softmax(logits_BLE)
+    # Sorted: `jax.lax.top_k` is a call that the partitioner does not look into, and gathers the logits of a mesh.
+    expert_BLJ = jnp.argsort(jax.lax.stop_gradient(-p_BLE), axis=-1, stable=True)[..., :top]
+    gate_BLJ = jnp.take_along_axis(p_BLE, expert_BLJ, axis=-1)
     return gate_BLJ if top == 1 else gate_BLJ / gate_BLJ.sum(-1, keepdims=True), expert_BLJ
 
 
@@ -156,6 +159,9 @@ class MoE(FFN):
         chosen_BLJE = chosen_BLJE.astype(x_BLD.dtype)
         dispatch_BLEC = jnp.einsum("BLJE,BLJC->BLEC", chosen_BLJE, slot_BLJC)
         combine_BLEC = jnp.einsum("BLJE,BLJC,BLJ->BLEC", chosen_BLJE, slot_BLJC, gate_BLJ)
+        dispatch_BLEC, combine_BLEC = (
+            constrain(x_BLEC, "act_batch", "act_length", None, None) for x_BLEC in (dispatch_BLEC, combine_BLEC)
+        )
         x_EBCD = jnp.einsum("BLEC,BLD->EBCD", dispatch_BLEC, x_BLD)
         x_EBCD = constrain(x_EBCD, "act_expert", "act_group", None, "act_width")
         h_EBCF = _ACTIVATIONS[self.act](jnp.einsum("EBCD,EDF->EBCF", x_EBCD, in_EDF))

@@ -14,6 +14,14 @@ from transformer_jax.model.position import positions
 from transformer_jax.model.weighting import weightings
 
 
+def whole(*arrays_BMGK):
+    """Keys and values of all positions on each device of the length: what travels in attention, and all that does.
+
+    Queries, and with them logits and weights, stay where their positions are.
+    """
+    return tuple(constrain(x_BMGK, "act_batch", "act_keys", "act_heads", None) for x_BMGK in arrays_BMGK)
+
+
 class Attention(Mixer):
     """concat_h(weights(q_h k_h^T / sqrt(K)) v_h) W_o (Vaswani et al. 2017, sec. 3.2.2).
 
@@ -114,7 +122,7 @@ class Attention(Mixer):
         position = positions.build(self.position, arch=self.own_arch, causal=self.causal, name="position")
         q_BLHK = self.project(x_BLD, "query", self.heads, "heads", layer)
         q_BLHK = position.query(self.normed(q_BLHK, "query_norm"), ctx)
-        k_BMGK, v_BMGK = self.keys_values(x_BLD, memory_BMD, position, ctx, layer, carried)
+        k_BMGK, v_BMGK = whole(*self.keys_values(x_BLD, memory_BMD, position, ctx, layer, carried))
         heads_BLHK = self.mix(q_BLHK, k_BMGK, v_BMGK, position, ctx, layer)
         return self.output(self.finish(heads_BLHK, x_BLD, layer), layer)
 

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from transformer_jax.model.mixer.attention import Attention
+from transformer_jax.model.mixer.attention import Attention, whole
 from transformer_jax.model.mixer.base import mixers
 from transformer_jax.shapes import Array, Bool, Int, checked
 
@@ -42,6 +42,7 @@ class DecoderValues(Attention):
 
         (k_BMGK,) = self.keep(ctx, None if memory_BMD is None else keys)
         (v_BNGK,) = self.append(ctx.own, value=self.project(x_BLD, "value", self.groups, "kv_heads", layer))
+        (v_BNGK,) = whole(v_BNGK)  # before its positions are picked, which may lie on any device
         slot_BM, _ = self.aligned(ctx)
         return k_BMGK, jnp.take_along_axis(v_BNGK, slot_BM[:, :, None, None], axis=1)
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from transformer_jax.model.base import fan_in
-from transformer_jax.model.mixer.attention import Attention
+from transformer_jax.model.mixer.attention import Attention, whole
 from transformer_jax.model.mixer.base import mixers
 from transformer_jax.model.norm import norms
 from transformer_jax.model.position import positions
@@ -77,7 +77,7 @@ class Latent(Attention):
     def __call__(self, x_BLD, memory_BMD, *, ctx, layer, carried):
         position = positions.build(self.position, arch=self.decoupled_arch, causal=self.causal, name="position")
         q_BLHK = self.queries(x_BLD, position, ctx, layer)
-        k_BMHK, v_BMHK = self.keys_values(x_BLD, memory_BMD, position, ctx, layer, carried)
+        k_BMHK, v_BMHK = whole(*self.keys_values(x_BLD, memory_BMD, position, ctx, layer, carried))
         heads_BLHK = self.mix(q_BLHK, k_BMHK, v_BMHK, position, ctx, layer)
         return self.output(self.finish(heads_BLHK, x_BLD, layer), layer)
 

@@ -24,6 +24,9 @@ def step_start(key, shape, dtype):
     return step + jnp.log(-jnp.expm1(-step))
 
 
+_WIDEST = 128
+
+
 @mixers.register("mamba2")
 class Mamba2(Recurrent):
     """S_t = exp(-A Δ_t) S_(t-1) + Δ_t x_t B_t^T, y_t = S_t C_t + s x_t (Dao & Gu 2024, arXiv 2405.21060, sec. 6-7).
@@ -59,6 +62,8 @@ class Mamba2(Recurrent):
     def problems(self) -> list[str]:
         given = {key: getattr(self, key) for key in ("state", "expand", "conv", "chunk")} | {"head_size": self.per_head}
         found = [f"{key}={value}: give at least 1" for key, value in given.items() if value < 1]
+        if self.conv > _WIDEST:
+            found.append(f"conv={self.conv}: give {_WIDEST} at most, each tap being written out in the program")
         if not found and self.inner % self.per_head:
             found.append(
                 f"head_size={self.head_size}: the inner width of {self.inner} cannot be divided into heads of "

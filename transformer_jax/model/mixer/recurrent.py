@@ -1,6 +1,8 @@
 """`Recurrent`: mixers that carry a state of constant size from position to position."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,9 @@ class Recurrent(Mixer):
     """
 
     places = frozenset({"self"})
+    unshardable: ClassVar[Mapping[str, str]] = {
+        "context": "its state passes from position to position, so devices along the length would wait for each other"
+    }
 
     def zero(self, batch: int):
         """The state before the first position, a pytree of [batch, …]."""

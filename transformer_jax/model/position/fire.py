@@ -38,17 +38,18 @@ def perceptron(
     """relu(x W_1 + b_1) W_2 + b_2 for each number.
 
     The hidden units of all pairs would take U / H times the room of the result, for the backward pass too. So
-    queries come in chunks whose units fit into the room of one result, and are computed again backwards.
+    keys come in chunks whose units fit into the room of one result, and are computed again backwards. Not queries:
+    the length of these may be split over devices, which then work side by side.
     """
-    L, (U, H) = x_BLM.shape[1], out_UH.shape
+    M, (U, H) = x_BLM.shape[2], out_UH.shape
 
     @jax.checkpoint
-    def one(x_BM):
-        units_BMU = jax.nn.relu(x_BM[..., None] * hidden_1U[0] + hidden_bias_U)
-        return jnp.einsum("BMU,UH->BHM", units_BMU, out_UH) + out_bias_H[:, None]
+    def one(x_BL):
+        units_BLU = jax.nn.relu(x_BL[..., None] * hidden_1U[0] + hidden_bias_U)
+        return jnp.einsum("BLU,UH->BHL", units_BLU, out_UH) + out_bias_H[:, None]
 
-    y_LBHM = jax.lax.map(one, jnp.einsum("BLM->LBM", x_BLM), batch_size=max(1, min(L, L * H // U)))
-    return jnp.einsum("LBHM->BHLM", y_LBHM)
+    y_MBHL = jax.lax.map(one, jnp.einsum("BLM->MBL", x_BLM), batch_size=max(1, min(M, M * H // U)))
+    return jnp.einsum("MBHL->BHLM", y_MBHL)
 
 
 def uniform(n_inputs: int):

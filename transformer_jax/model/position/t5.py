@@ -7,6 +7,8 @@ from flax import linen as nn
 from transformer_jax.model.position.base import Position, positions
 from transformer_jax.shapes import Array, Int, checked
 
+_MOST = 2**20  # buckets: their edges are computed one by one
+
 
 @checked
 def bucket(distance_BLM: Int[Array, "B L M"], *, buckets: int, max_distance: int, causal: bool) -> Int[Array, "B L M"]:
@@ -48,11 +50,11 @@ class T5(Position):
 
     def problems(self) -> list[str]:
         least = 4 if self.causal else 8
-        if self.buckets >= least and self.buckets % 4 == 0 and self.max_distance > self.buckets:
+        if least <= self.buckets <= _MOST and self.buckets % 4 == 0 and self.max_distance > self.buckets:
             return []
         return [
             f"t5(buckets={self.buckets}, max_distance={self.max_distance}): buckets must be a multiple of 4, "
-            f"at least {least}, and max_distance larger"
+            f"from {least} to {_MOST}, and max_distance larger"
         ]
 
     @nn.compact

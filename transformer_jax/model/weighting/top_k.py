@@ -14,8 +14,10 @@ def top_k_softmax(
     """Softmax over the visible keys whose logits are not below the k-th largest; ties with it stay."""
     lowest = jnp.finfo(logits_BHLM.dtype).min
     shown_BHLM = jnp.where(mask_B1LM, logits_BHLM, lowest)
-    largest_BHLk, _ = jax.lax.top_k(jax.lax.stop_gradient(shown_BHLM), min(k, logits_BHLM.shape[-1]))
-    return jax.nn.softmax(jnp.where(shown_BHLM >= largest_BHLk[..., -1:], shown_BHLM, lowest))
+    # Sorted: `jax.lax.top_k` is a call that the partitioner does not look into, and gathers all logits of a mesh.
+    rising_BHLM = jnp.sort(jax.lax.stop_gradient(shown_BHLM), axis=-1)
+    least_BHL1 = rising_BHLM[..., -min(k, rising_BHLM.shape[-1]), None]
+    return jax.nn.softmax(jnp.where(shown_BHLM >= least_BHL1, shown_BHLM, lowest))
 
 
 @weightings.register("top_k")

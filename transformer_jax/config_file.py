@@ -74,12 +74,11 @@ def parse(config: ConfigDict, key: str, text: str) -> object:
         raise UserError(f"--config.{key}={text}: give true or false")
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+        value = float(value) if kind is float and type(value) is int else value
+    except (ValueError, SyntaxError, OverflowError, RecursionError, MemoryError):
         value = text
-    if kind is float and type(value) is int:
-        value = float(value)
     if value is not None and type(value) is not kind:
-        raise UserError(f"--config.{key}={text}: give {config_lib.kind_name(kind)}")
+        raise UserError(f"--config.{key}={config_lib.shown(text)}: give {config_lib.kind_name(kind)}")
     return value
 
 

@@ -1,6 +1,7 @@
 """Files of the user: what is read, and one clear error for each way in which a file is unusable."""
 
 import json
+import re
 
 import pytest
 
@@ -58,6 +59,39 @@ def test_broken_lines_are_skipped_counted_and_named(tmp_path, caplog):
     assert sum("broken line" in record.message for record in caplog.records) == 5
     with pytest.raises(UserError, match=r"more than max_bad=2 broken lines.*a\.jsonl:6: not JSON"):
         corpora.build(spec("jsonl", file, max_bad=2)).part("train")
+
+
+BROKEN = {
+    "NUL": (bytes(40), "a NUL byte at column 1"),
+    "a NUL in a record": (b'{"text": "a\0b"}', "a NUL byte at column 12"),
+    "UTF-16": ('{"text": "a"}'.encode("utf-16"), "not UTF-8 at byte 0|a NUL byte"),
+    "latin": (b'{"text": "T\xfcr"}', r"not UTF-8 at byte 11 \(0xfc\)"),
+    "giant": (b'{"text": "' + b"x" * 2**24 + b'"}', "16,777,228 bytes, more than 16,777,216"),
+    "deep": (b"[" * 200_000, "nested too deeply"),
+    "long number": (b'{"text": ' + b"9" * 5000 + b"}", "limit|is no text"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_bytes_that_are_no_record_are_skipped_and_named(tmp_path, kind):
+    broken, reason = BROKEN[kind]
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines(6)).encode() + b"\n" + broken + b"\n" + lines(1)[0].encode())
+    corpus = corpora.build(spec("jsonl", file))
+    (bad,) = corpus.splits.notes["bad_lines"]
+    place, _, told = bad.partition(": ")
+    assert place == "a.jsonl:7" and re.search(reason, told), bad
+    assert len(parts(corpus)) == 7
+    with pytest.raises(UserError, match=r"more than max_bad=0 broken lines.*a\.jsonl:7"):
+        corpora.build(spec("jsonl", file, max_bad=0)).part("train")
+
+
+def test_a_text_with_bytes_that_are_none_is_refused_with_the_line(tmp_path):
+    file = tmp_path / "a.txt"
+    for content, message in [(b"one\ntwo\n\0\0\0", "a NUL byte at 8, a.txt:3"), (b"one\n\xff", "at byte 4 .*a.txt:2")]:
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            corpora.build(spec("text", file)).part("train")
 
 
 def test_tsv_gives_pairs_by_the_same_rule(tmp_path):

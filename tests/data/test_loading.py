@@ -15,9 +15,9 @@ from transformer_jax.errors import UserError
 COPY = "copy(examples=203, held_out=21)"
 
 
-def take(data, n, state=None, **process):
+def take(data, n, state=None, **which):
     """n batches, and the state of the iterator after them."""
-    iterator = data.train_iterator(**process)
+    iterator = data.train_iterator(**which)
     try:
         if state is not None:
             iterator.set_state(state)
@@ -44,15 +44,16 @@ def test_load_takes_the_config_as_it_is():
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("view", ["pairs", "prompt_answer"])
-def test_the_global_batch_does_not_depend_on_the_number_of_processes(section, view, count):
+def test_the_global_batch_does_not_depend_on_who_takes_which_rows(section, view, count):
     data = load(section(corpus=COPY, view=view, batch_size=8), seed=3)
     alone, _ = take(data, 12)
-    parts = [take(data, 12, process_index=p, process_count=count)[0] for p in range(count)]
+    shares = np.arange(8).reshape(count, -1)
+    parts = [take(data, 12, rows=rows)[0] for rows in shares]
     assert parts[0][0].tokens_BL.shape[0] == 8 // count
     for i, batch in enumerate(alone):
         assert_equal(batch, joined([part[i] for part in parts]))
     whole = list(data.eval_batches("valid"))
-    parts = [list(data.eval_batches("valid", process_index=p, process_count=count)) for p in range(count)]
+    parts = [list(data.eval_batches("valid", rows=rows)) for rows in shares]
     for i, batch in enumerate(whole):
         assert_equal(batch, joined([part[i] for part in parts]))
 
@@ -101,6 +102,11 @@ def test_fewer_rows_than_a_batch_are_repeated(section, packed):
     (batch,), _ = take(load(section(packed=packed, batch_size=6), seed=0), 1)
     assert batch.tokens_BL.shape == (6, 64)
     assert len(np.unique(batch.tokens_BL, axis=0)) == (1 if packed else 2)
+
+
+def test_a_batch_may_be_one_row(section):
+    batches, _ = take(load(section(corpus=COPY, batch_size=1), seed=0), 3)
+    assert [batch.tokens_BL.shape for batch in batches] == [(1, 64)] * 3
 
 
 def test_evaluation_sees_every_row_once_and_pads_with_weight_0(section):
@@ -172,8 +178,8 @@ def test_problems_names_all_of_them(section):
 def test_wrong_calls_are_told(section):
     data = load(section(), seed=0)
     for call, message in [
-        (lambda: data.train_iterator(process_index=0, process_count=3), "batch_size=4 is not divisible by the 3"),
-        (lambda: data.train_iterator(process_index=2, process_count=2), "process_index=2: give 0 to 1"),
+        (lambda: data.train_iterator(rows=[3, 4]), r"rows=\[3, 4\]: give numbers from 0 to 3"),
+        (lambda: data.eval_batches("valid", rows=[]), r"rows=\[\]: give numbers from 0 to 3"),
         (lambda: data.eval_batches("dev"), "unknown split 'dev'"),
         (lambda: data.eval_batches("valid", limit=-1), "limit=-1"),
         (lambda: load(section(), seed=-1), "seed=-1"),

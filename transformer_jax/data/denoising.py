@@ -16,6 +16,7 @@ from transformer_jax.errors import UserError
 
 LAYOUTS = {"pair": ("encoder_decoder",), "joined": ("decoder_only", "prefix_lm")}
 
+MOST_SENTINELS = 10_000
 _LEAST = 2  # tokens of a piece: one is hidden and one is kept
 
 

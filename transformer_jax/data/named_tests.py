@@ -3,14 +3,17 @@
 import dataclasses
 import math
 import re
+from collections.abc import Iterator
 
 from transformer_jax.data.corpora.base import SPLITS, corpora
+from transformer_jax.data.files import shortened
 from transformer_jax.data.prepared import Layout, encoded, marks_of, rows_of
 from transformer_jax.data.views.base import views
 from transformer_jax.errors import UserError
 
 # Rows are a multiple of it, as fused attention kernels want.
 _MULTIPLE = 8
+_SHOWN = 200  # letters in a message
 _WANTED = "write name: corpus, separated by semicolons, such as '2x: copy(test=(11, 20)); 4x: copy(test=(21, 40))'"
 
 
@@ -23,11 +26,10 @@ def parse_tests(text: str) -> dict[str, str]:
     tests: dict[str, str] = {}
     if not text.strip():
         return tests
-    # Not at a semicolon between quotes, which may stand in the name of a file.
-    for part in re.split(r""";(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""", text):
+    for part in _parts(text):
         name, colon, spec = (piece.strip() for piece in part.partition(":"))
         if not (name and colon and spec):
-            raise UserError(f"data.tests: cannot read {part.strip()!r}: {_WANTED}")
+            raise UserError(f"data.tests: cannot read {shortened(part.strip(), _SHOWN)}: {_WANTED}")
         if not re.fullmatch(r"[a-z0-9_]+", name) or name in SPLITS:
             raise UserError(
                 f"data.tests: the name {name!r} in {part.strip()!r} is not accepted: give small letters, digits "
@@ -37,6 +39,18 @@ def parse_tests(text: str) -> dict[str, str]:
             raise UserError(f"data.tests: the name {name!r} is given twice: rename one")
         tests[name] = spec
     return tests
+
+
+def _parts(text: str) -> Iterator[str]:
+    """What stands between semicolons, save those between quotes, which may stand in the name of a file."""
+    start, quote = 0, ""
+    for i, character in enumerate(text):
+        if quote or character in "'\"":
+            quote = "" if character == quote else quote or character
+        elif character == ";":
+            yield text[start:i]
+            start = i + 1
+    yield text[start:]
 
 
 def problems(text: str, kind: str | None) -> list[str]:

@@ -20,6 +20,7 @@ from transformer_jax.errors import UserError
 _LOG = logging.getLogger(__name__)
 
 _REGISTRIES = (("corpus", corpora), ("view", views), ("eval_view", views), ("tokenizer", tokenizers))
+_MOST = 2**53  # rows that are ever drawn
 _SIZES = {"length": 1, "source_length": 1, "batch_size": 1, "workers": 0}  # and the least that each may be
 
 
@@ -65,7 +66,7 @@ def problems(data_config) -> list[str]:
     for key, registry in _REGISTRIES:
         try:
             built[key] = registry.build(getattr(data_config, key))
-            if key == "corpus":
+            if key in ("corpus", "tokenizer"):
                 built[key].check()
         except UserError as error:
             if key != "eval_view" or data_config.eval_view != data_config.view:  # else it has been told
@@ -208,62 +209,63 @@ class Data:
         own = {"corpus_sha256": self.corpus.sha256, "tokenizer_sha256": self.tokenizer.sha256}
         return own | {f"tests.{name}_sha256": test.corpus.sha256 for name, test in self.tests.items()}
 
-    def train_iterator(self, process_index: int = 0, process_count: int = 1) -> grain.DatasetIterator:
-        """Endless training batches: this process's rows of each global batch, numpy.
+    def train_iterator(self, rows: Sequence[int] | None = None) -> grain.DatasetIterator:
+        """Endless training batches, numpy. The rows are shuffled anew in every epoch; fewer than B are repeated.
 
-        The rows are shuffled anew in every epoch. Global batch i is the same for every `process_count`:
-        process p holds its rows p * B / count to (p + 1) * B / count. Fewer rows than B are repeated.
+        Args:
+          rows: which of the B rows of each global batch are wanted, ascending; all if None. The stream and its state
+            are those of the global batch: they do not depend on it.
 
         Returns:
           A grain iterator of `Batch`, with `get_state()`, `set_state()` (JSON-ready) and `close()`.
 
         Raises:
-          UserError: if the batch cannot be divided among the processes.
+          UserError: if there are no such rows.
         """
-        rows, local = self.rows("train"), self._local_batch(process_index, process_count)
+        all_rows, wanted = self.rows("train"), self._wanted(rows)
         # grain shuffles epoch e with seed + e: neighbouring seeds would share their orders. Spread them.
         spread = int(np.random.SeedSequence(self.seed).generate_state(1)[0])
-        index = grain.MapDataset.range(len(rows)).shuffle(seed=spread).repeat()
-        if rows.draw is not None:
+        # As good as endless: grain's own endless repetition is too long for its arithmetic with a batch of 1.
+        index = grain.MapDataset.range(len(all_rows)).shuffle(seed=spread).repeat(_MOST // len(all_rows))
+        if all_rows.draw is not None:
             index = index.map_with_index(partial(_keyed, spread=spread))
-        mine = index.batch(local)[process_index::process_count]
+        index = index.batch(self.batch_size)
+        if rows is not None:
+            index = index.map(partial(_chosen, wanted_R=wanted))
         read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
-        batches = mine.map(rows.take if rows.draw is None else rows.take_keyed).to_iter_dataset(read)
+        batches = index.map(all_rows.take if all_rows.draw is None else all_rows.take_keyed).to_iter_dataset(read)
         if self.workers:
             _parse_absl_flags()
             batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=self.workers))
         return iter(batches.map(_as_batch))
 
-    def eval_batches(
-        self, split: str, limit: int = 0, process_index: int = 0, process_count: int = 1
-    ) -> Iterator[Batch]:
-        """The rows of a split once, in order: this process's part of each global batch, numpy.
-
-        The last batch is filled up with rows of weight 0.
+    def eval_batches(self, split: str, limit: int = 0, rows: Sequence[int] | None = None) -> Iterator[Batch]:
+        """The rows of a split once, in order, numpy. The last batch is filled up with rows of weight 0.
 
         Args:
           limit: batches to give at most; 0 gives all.
+          rows: which of the B rows of each global batch are wanted, ascending; all if None.
 
         Raises:
-          UserError: if `split` or `limit` is wrong, or the batch cannot be divided among the processes.
+          UserError: if `split` or `limit` is wrong, or there are no such rows.
         """
         if limit < 0:
             raise UserError(f"limit={limit} evaluation batches: give a number, or 0 for all")
-        rows, local = self.rows(split), self._local_batch(process_index, process_count)
-        n_batches = -(-len(rows) // self.batch_size)
+        all_rows, wanted = self.rows(split), self._wanted(rows)
+        n_batches = -(-len(all_rows) // self.batch_size)
         firsts = np.arange(min(limit, n_batches) if limit else n_batches) * self.batch_size
-        index_NB = firsts[:, None] + process_index * local + np.arange(local)
-        return (rows.batch(np.where(index_B < len(rows), index_B, -1)) for index_B in index_NB)
+        index_NR = firsts[:, None] + wanted
+        return (all_rows.batch(np.where(index_R < len(all_rows), index_R, -1)) for index_R in index_NR)
 
-    def _local_batch(self, process_index: int, process_count: int) -> int:
-        if not 0 <= process_index < process_count:
-            raise UserError(f"process_index={process_index}: give 0 to {process_count - 1}")
-        if self.batch_size % process_count:
-            raise UserError(
-                f"data.batch_size={self.batch_size} is not divisible by the {process_count} processes: "
-                f"give a multiple of {process_count}"
-            )
-        return self.batch_size // process_count
+    def _wanted(self, rows: Sequence[int] | None) -> np.ndarray:
+        wanted_R = np.arange(self.batch_size) if rows is None else np.asarray(rows)
+        if not len(wanted_R) or wanted_R.min() < 0 or wanted_R.max() >= self.batch_size:
+            raise UserError(f"rows={rows}: give numbers from 0 to {self.batch_size - 1} of a batch's rows")
+        return wanted_R
+
+
+def _chosen(index_B: np.ndarray, wanted_R: np.ndarray) -> np.ndarray:
+    return index_B[wanted_R]
 
 
 def _keyed(position: int, row: int, spread: int) -> np.ndarray:

@@ -88,7 +88,11 @@ def _corpus(spec: str, stamp: Hashable) -> Corpus:
 @lru_cache(maxsize=8)
 def _tokenizer(spec: str, corpus: str, stamp: Hashable) -> Tokenizer:
     tokenizer = tokenizers.build(spec)
-    tokenizer.train(_corpus(corpus, stamp).texts("train"))
+    texts = _corpus(corpus, stamp).texts("train")
+    try:
+        tokenizer.train(texts)
+    except UserError as error:
+        raise UserError(f"data.tokenizer={spec!r}: {error}") from None
     return tokenizer
 
 

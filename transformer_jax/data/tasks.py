@@ -10,6 +10,7 @@ from transformer_jax.errors import UserError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
+_MOST, _LONGEST = 100_000_000, 1_000_000  # examples, and symbols of one
 _BUCKETS = 16  # one part of all possible sources is set aside for valid, one for test
 _ATTEMPTS = 1000  # draws for one example before the range of lengths is called too small
 
@@ -50,8 +51,8 @@ class Task(Corpus):
         for name in ("train", "test"):
             self._check_range(name, getattr(self, name))
         for name in ("examples", "held_out"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{self}: {name}={getattr(self, name)}: give at least 1")
+            if not 1 <= getattr(self, name) <= _MOST:
+                raise UserError(f"{self}: {name}={getattr(self, name)}: give at least 1, at most {_MOST}")
         if self.seed < 0:
             raise UserError(f"{self}: seed={self.seed}: give a number from 0")
 
@@ -76,8 +77,8 @@ class Task(Corpus):
 
     def _check_range(self, name: str, limits: tuple) -> None:
         fits = len(limits) == 2 and all(type(limit) is int for limit in limits)
-        if not fits or not 1 <= limits[0] <= limits[1]:
-            raise UserError(f"{self}: {name}={limits!r}: give (least, greatest), from 1")
+        if not fits or not 1 <= limits[0] <= limits[1] <= _LONGEST:
+            raise UserError(f"{self}: {name}={limits!r}: give (least, greatest), from 1 to {_LONGEST}")
         longest = self.longest()
         if longest is not None and limits[1] > longest:
             raise UserError(f"{self}: {name}={limits!r}: the greatest length is {longest} here")

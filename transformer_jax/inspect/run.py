@@ -10,7 +10,7 @@ from transformer_jax import config as config_lib
 from transformer_jax import data as data_lib
 from transformer_jax.decode.generator import LoadedRun, load_run
 from transformer_jax.errors import UserError
-from transformer_jax.files import write_json
+from transformer_jax.files import check_links, write_json
 from transformer_jax.inspect.heads import importance, leave_one_out, removal_curve
 from transformer_jax.inspect.prune import prune
 from transformer_jax.model.heads import Head, heads_in, present, without
@@ -58,6 +58,7 @@ def inspect_heads(workdir: Path, *, split: str, batches: int) -> HeadReport:
     Raises:
       UserError: if the model has no heads or was trained with a mask, or the split has too few rows.
     """
+    check_links(workdir)
     run = _load_unmasked(workdir)
     model, heads = run.program.model, heads_in(present(run.program.arch))
     if not heads:

@@ -30,7 +30,7 @@ from transformer_jax.train.flops import count
 from transformer_jax.train.hyper import Hyper
 from transformer_jax.train.loop import compiled_program
 
-_CONFIG = '''"""The run in this directory. To train it on: train --config={path} --workdir={workdir}"""
+_CONFIG = '''"""The run in this directory. To train it on: train --config=DIR/config.py --workdir=DIR"""
 
 import json
 from pathlib import Path
@@ -80,7 +80,7 @@ def import_run(
     checkpoints.close()
     # Last, so that what a kill leaves behind is no run that could be trained from other values.
     write_origin(workdir / KEPT, found.format, found.origin)
-    (workdir / "config.py").write_text(_CONFIG.format(path=workdir / "config.py", workdir=workdir))
+    (workdir / "config.py").write_text(_CONFIG)
     return {
         "format": found.format,
         "parameters": count(found.params),

@@ -139,7 +139,7 @@ def _shards(index: Path) -> list[str]:
     """Names of the files that an index names."""
     try:
         found = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{index} cannot be read: {error}") from None
     where = found.get("weight_map") if isinstance(found, dict) else None
     if not isinstance(where, dict) or not all(isinstance(file, str) for file in where.values()):

@@ -82,7 +82,7 @@ def read(path: Path) -> dict:
     """
     try:
         found = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     if found.get("format") not in range(1, FORMAT + 1):
         raise UserError(f"{path} has format {found.get('format')!r}; this version reads 1 to {FORMAT}")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from transformer_jax.errors import UserError
+from transformer_jax.files import open_here
 
 _PAUSE = 0.05  # seconds between two tries
 
@@ -26,7 +27,7 @@ def held(path: Path, patience: float) -> Iterator[bool]:
       UserError: if the file system cannot lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with open_here(path) as file:
         until = time.monotonic() + patience
         while not (mine := _flock(file, fcntl.LOCK_EX)) and time.monotonic() < until:
             time.sleep(_PAUSE)

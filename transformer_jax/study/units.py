@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from transformer_jax import config as configs
 from transformer_jax.errors import UserError
-from transformer_jax.files import write_json
+from transformer_jax.files import plain_name, write_json
 from transformer_jax.study.trials import Trial, flat
 
 _FORMAT = 1
@@ -83,9 +83,11 @@ def read_plan(directory: Path) -> Plan | None:
         if found["format"] != _FORMAT:
             raise UserError(f"{path} has format {found['format']!r}; this version reads {_FORMAT}")
         units = [Unit(each["name"], tuple(Slot(**slot) for slot in each["slots"])) for each in found["units"]]
+        for name in [each.name for each in units] + [slot.directory for each in units for slot in each.slots]:
+            plain_name(name, path)
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error!r}") from None
     return Plan(found["base"], tuple(units))
 

@@ -62,6 +62,8 @@ class Jsonl(Corpus):
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from None
+        except RecursionError:
+            raise ValueError("not JSON (nested too deeply)") from None
         if not isinstance(record, dict):
             raise ValueError(f"not an object: {shortened(record)}")
         if self.kind == "pairs":

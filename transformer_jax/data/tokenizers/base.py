@@ -21,7 +21,7 @@ SPECIALS = 3
 
 _FORMAT = "transformer_jax tokenizer 1"
 
-Encoding = tuple[Int[np.ndarray, "E"], Int[np.ndarray, "E"]]
+Encoding = tuple[Int[np.ndarray, " E"], Int[np.ndarray, " E"]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,13 @@ class Tokenizer:
     def marks(self) -> Marks:
         """Ids of its special tokens."""
         return Marks()
+
+    def check(self) -> None:
+        """Cheap checks before anything is read.
+
+        Raises:
+          UserError: if `train` cannot succeed.
+        """
 
     def train(self, texts: Iterable[str]) -> None:
         """Fits the vocabulary to `texts`, which should be the train split only."""
@@ -159,7 +166,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         return from_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"tokenizer {str(path)!r}: {error.strerror or error}") from None
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"tokenizer {str(path)!r} cannot be read: {error}") from None
 
 

@@ -41,6 +41,12 @@ class Huggingface(Tokenizer):
     def marks(self) -> Marks:
         return self._marks
 
+    def check(self) -> None:
+        if not self.path:
+            raise UserError(
+                "tokenizer huggingface: give path=…, a directory with tokenizer.json or a repository's name"
+            )
+
     def train(self, texts: Iterable[str]) -> None:
         """Reads `path`; the texts are not looked at.
 
@@ -48,10 +54,7 @@ class Huggingface(Tokenizer):
           UserError: if it holds no tokenizer.json, one that cannot be read, one of more than `vocab` tokens, or none
             that ends a text.
         """
-        if not self.path:
-            raise UserError(
-                "tokenizer huggingface: give path=…, a directory with tokenizer.json or a repository's name"
-            )
+        self.check()
         directory = directory_of(self.path, PATTERNS)
         try:
             content = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))

@@ -132,6 +132,6 @@ def _object(path: Path) -> dict:
     """The fields of a file that are not null; none if it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return {name: value for name, value in found.items() if value is not None} if isinstance(found, dict) else {}

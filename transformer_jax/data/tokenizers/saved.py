@@ -30,10 +30,13 @@ class Saved(Tokenizer):
             raise UserError(f"tokenizer {self.spec!r} has not been read yet")
         return self._own
 
-    def train(self, texts: Iterable[str]) -> None:
-        """Reads `path`; the texts are not looked at."""
+    def check(self) -> None:
         if not self.path:
             raise UserError("tokenizer saved: give path=…, a run directory")
+
+    def train(self, texts: Iterable[str]) -> None:
+        """Reads `path`; the texts are not looked at."""
+        self.check()
         path = Path(self.path).expanduser()
         self._own = load_tokenizer(path / "tokenizer.json" if path.is_dir() else path)
 

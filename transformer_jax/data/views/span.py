@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from transformer_jax.data.denoising import Denoiser, Denoising
+from transformer_jax.data.denoising import MOST_SENTINELS, Denoiser, Denoising
 from transformer_jax.data.views.base import views
 from transformer_jax.errors import UserError
 
@@ -26,10 +26,10 @@ class Span(Denoising):
     length: float = 3.0
 
     def __post_init__(self):
-        if not 0 < self.rate < 1 or self.length < 1 or self.sentinels < 1:
+        if not 0 < self.rate < 1 or self.length < 1 or not 1 <= self.sentinels <= MOST_SENTINELS:
             raise UserError(
                 f"view span, rate={self.rate}, length={self.length}, sentinels={self.sentinels}: "
-                "give 0 < rate < 1, length >= 1 and sentinels >= 1"
+                f"give 0 < rate < 1, length >= 1 and sentinels from 1 to {MOST_SENTINELS}"
             )
 
     @property

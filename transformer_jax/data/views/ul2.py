@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from transformer_jax.data.denoising import Denoiser, Denoising
+from transformer_jax.data.denoising import MOST_SENTINELS, Denoiser, Denoising
 from transformer_jax.data.views.base import views
 from transformer_jax.errors import UserError
 
@@ -39,10 +39,10 @@ class Ul2(Denoising):
 
     def __post_init__(self):
         weights = (self.r, self.s, self.x)
-        if min(weights) < 0 or not 0 < sum(weights) < math.inf or self.sentinels < 1:
+        if min(weights) < 0 or not 0 < sum(weights) < math.inf or not 1 <= self.sentinels <= MOST_SENTINELS:
             raise UserError(
                 f"view ul2, r={self.r}, s={self.s}, x={self.x}, sentinels={self.sentinels}: "
-                "give weights from 0 that are not all 0, and sentinels >= 1"
+                f"give weights from 0 that are not all 0, and sentinels from 1 to {MOST_SENTINELS}"
             )
 
     @property

@@ -6,6 +6,8 @@ order), page and markdown (how blocks are written).
 
 from pathlib import Path
 
+from transformer_jax.errors import UserError
+from transformer_jax.files import check_links
 from transformer_jax.study.report import charts, words
 from transformer_jax.study.report.collect import Report, Row, collect
 from transformer_jax.study.report.content import pictures
@@ -30,7 +32,10 @@ def write_report(directory: Path | str) -> Report:
     charts.require("vl_convert")
     report = collect(directory)
     out = report.directory / "report"
+    if out.is_symlink():
+        raise UserError(f"{out} is a link: nothing is written where it leads to; remove it")
     out.mkdir(exist_ok=True)
+    check_links(out)
     write_results(report, out / "results.csv")
     write_comparisons(report, out / "comparisons.csv")
     (out / "table.tex").write_text(tex(report))

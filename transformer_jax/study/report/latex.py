@@ -1,5 +1,6 @@
 """The table of variants for a paper."""
 
+from transformer_jax.errors import printable
 from transformer_jax.study.report import words
 from transformer_jax.study.report.collect import Report
 
@@ -36,7 +37,7 @@ def tex(report: Report) -> str:
 
 def escape(text: str) -> str:
     """Text in which LaTeX reads nothing as a command."""
-    return "".join(_SIGNS.get(c, c) for c in text)
+    return "".join(_SIGNS.get(c, c) for c in printable(" ".join(text.splitlines())))
 
 
 def _table(report: Report) -> str:

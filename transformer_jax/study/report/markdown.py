@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from transformer_jax.errors import printable
 from transformer_jax.study.report.content import (
     Block,
     Bullets,
@@ -30,7 +31,7 @@ def markdown(name: str, question: str, verdict: str, opening: Sequence[Block], s
 
 def safe(text: str) -> str:
     """Text in which nothing is read as Markdown or HTML."""
-    return _READ.sub(lambda match: f"&#{ord(match[0])};", text.replace("\n", " "))
+    return _READ.sub(lambda match: f"&#{ord(match[0])};", " ".join(printable(text).split()))
 
 
 def _block(block: Block) -> str:

@@ -4,7 +4,9 @@ import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as escape_html
+
+from transformer_jax.errors import printable
 
 INK, SOFT, GRID, BAND, PAPER = "#1b2430", "#57606a", "#e6eaef", "#e9edf2", "#ffffff"
 FONT = "Helvetica, Arial, sans-serif"
@@ -200,6 +202,11 @@ def dodge(wanted: Sequence[float], gap: float, low: float, high: float) -> list[
     for i in reversed(order):
         ceiling = placed[i] = min(placed[i], ceiling - gap)
     return [placed[i] for i in range(len(wanted))]
+
+
+def escape(text: str) -> str:
+    """As markup; a control character, which no XML may hold, is written out."""
+    return escape_html(printable(text))
 
 
 def _title(text: str) -> str | None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from transformer_jax.study.report import words
 from transformer_jax.study.report.collect import Report
 
+_FORMULA = ("=", "+", "-", "@")
+
 
 def write_results(report: Report, path: Path) -> None:
     """One row per run, with every metric that any run measured."""
@@ -92,4 +94,9 @@ def _write(path: Path, header: list[str], lines: list[list]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows(lines)
+        writer.writerows([[_cell(value) for value in line] for line in lines])
+
+
+def _cell(value: object) -> object:
+    """Texts that a spreadsheet would take for formulas get an apostrophe before them; numbers stay as they are."""
+    return f"'{value}" if isinstance(value, str) and value.lstrip().startswith(_FORMULA) else value

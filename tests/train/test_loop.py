@@ -17,7 +17,7 @@ from transformer_jax import config as config_lib
 from transformer_jax.errors import UserError
 from transformer_jax.files import locked
 from transformer_jax.study.store import read_run
-from transformer_jax.train import loop, rundir, training
+from transformer_jax.train import loop, rundir, runs
 from transformer_jax.train.checkpoint import Checkpoints, restore_newest
 from transformer_jax.train.evaluation import evaluate_loss, place
 from transformer_jax.train.metrics import Metrics
@@ -103,7 +103,7 @@ def test_killed_by_the_system_resumes_and_sigterm_saves(tmp_path):
         f"def get_config(mode): return config.from_dict(json.loads({json.dumps(config_lib.to_dict(config))!r}))\n"
     )
     command = [sys.executable, "-m", "transformer_jax", "train", f"--config={tmp_path}/c.py", f"--workdir={tmp_path}/r"]
-    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 130)):
+    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 75)):
         newest = _newest(tmp_path / "r/checkpoints")
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
         deadline = time.monotonic() + 120
@@ -174,7 +174,7 @@ def test_non_finite_updates_are_not_applied_and_end_the_run_past_a_limit(tmp_pat
 
 
 def test_a_run_that_ends_without_a_finite_loss_has_diverged(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "evaluate_members", lambda *_: [{"loss": float("nan"), "accuracy": 0.0}])
+    monkeypatch.setattr(runs, "evaluate_members", lambda *_: [{"loss": float("nan"), "accuracy": 0.0}])
     result = loop.train(tiny(), tmp_path)
     assert result["status"] == "diverged" and result["metrics"] == {}
 

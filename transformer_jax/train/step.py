@@ -19,6 +19,8 @@ from transformer_jax.parallel import rules
 from transformer_jax.shapes import Array
 from transformer_jax.train.hyper import Hyper
 from transformer_jax.train.optim import Optim, overlay, parameter_name, pick, trained_mask
+from transformer_jax.train.spikes import Running, Spikes, spikes
+from transformer_jax.train.spikes.base import KEEP, begin
 
 
 @dataclass(frozen=True)
@@ -27,28 +29,45 @@ class Recipe:
 
     Attributes:
       trains: which parameters are trained, as `optim.trained_mask` reads it.
+      spikes: what is done about a sudden rise of the loss.
     """
 
     optim: Optim
     accumulate: int
     ema: float
     trains: str = "*"
+    spikes: Spikes = KEEP
 
     @classmethod
     def from_config(cls, config) -> "Recipe":
         o = config.optim
-        return cls(Optim.from_config(config), o.accumulate, o.ema, o.trains)
+        return cls(Optim.from_config(config), o.accumulate, o.ema, o.trains, spikes.build(config.train.spikes))
+
+    def judged(self, state: "TrainState", begin) -> "TrainState":
+        """`state`, with what `begin()` gives if the step decides what a spike is."""
+        if not self.spikes.in_step:
+            return state
+        return JudgedState(state.step, state.skipped, state.params, state.opt_state, state.ema, begin())
 
 
 @struct.dataclass
 class TrainState:
-    """`step` counts updates tried, `skipped` those that were not applied; `ema` is None if it is off."""
+    """`step` counts updates tried, `skipped` those that were not finite and not applied; `ema` is None if it is off."""
 
     step: Array
     skipped: Array
     params: dict
     opt_state: optax.OptState
     ema: dict | None
+
+    spikes = None  # no field, of which checkpoints would have to know
+
+
+@struct.dataclass
+class JudgedState(TrainState):
+    """Where the step decides what a spike is."""
+
+    spikes: Running
 
 
 @struct.dataclass
@@ -95,38 +114,52 @@ class Step:
         zero = jnp.zeros((), jnp.int32)
         # A copy, because the state is donated and no buffer may be given away twice.
         ema = jax.tree.map(jnp.copy, params) if self.recipe.ema else None
-        return TrainState(zero, zero, params, self.optimizer(hyper).init(self.trained(params)), ema)
+        opt_state = self.optimizer(hyper).init(self.trained(params))
+        return self.recipe.judged(TrainState(zero, zero, params, opt_state, ema), begin)
 
     def update(self, state: TrainState, batch: Batch, hyper: Hyper) -> tuple[TrainState, StepMetrics]:
         """One update of one run, pure.
 
-        A non-finite loss, gradient or result leaves everything but the counters as it was. Parameters that are not
-        trained are handed through.
+        A non-finite loss, gradient or result leaves everything but the counters as it was, and so does a spike that is
+        to be skipped. Parameters that are not trained are handed through.
         """
         key = jax.random.fold_in(jax.random.fold_in(hyper.key, 1), state.step)
         before = self.trained(state.params)
         loss, reported, grads = self.gradients(state.params, batch, key, hyper)
         grad_norm = optax.tree.norm(grads)
-        applied = jnp.isfinite(loss.total) & jnp.isfinite(grad_norm)
+        finite = jnp.isfinite(loss.total) & jnp.isfinite(grad_norm)
+        spike, running = self._spike(state.spikes, loss, grad_norm, finite)
         updates, opt_state = self.optimizer(hyper).update(grads, state.opt_state, before)
         trained = optax.apply_updates(before, updates)
-        applied &= jnp.isfinite(optax.tree.norm(trained))
+        finite &= jnp.isfinite(optax.tree.norm(trained))
+        applied = finite & ~spike
         keep = partial(jax.tree.map, lambda new, old: jnp.where(applied, new, old))
         ema = state.ema
         if ema is not None:
             # Warmed up, or the starting values would weigh 0.999^t for thousands of updates.
-            count = state.step - state.skipped
+            count = state.step - left_out(state)
             decay = jnp.minimum(self.recipe.ema, (1.0 + count) / (10.0 + count))
             average = self.trained(ema)
             ema = overlay(ema, keep(optax.incremental_update(trained, average, 1.0 - decay), average))
-        new = TrainState(
+        new = state.replace(
             step=state.step + 1,
-            skipped=state.skipped + ~applied,
+            skipped=state.skipped + ~(finite | spike),
             params=overlay(state.params, keep(trained, before)),
             opt_state=keep(opt_state, state.opt_state),
             ema=ema,
         )
+        if running is not None:
+            new = new.replace(spikes=keep(running, state.spikes).replace(skipped=running.skipped))
         return new, StepMetrics(loss, grad_norm, applied, reported)
+
+    def _spike(self, running: Running | None, loss: Loss, grad_norm: Array, finite: Array) -> tuple:
+        """(whether the update is left out as a spike, the running average if it is applied)."""
+        if running is None:
+            return jnp.zeros((), bool), None
+        judge = self.recipe.spikes
+        value = judge.measured(loss.nats, loss.tokens, grad_norm)
+        spike = finite & judge.judge(value, running)
+        return spike, judge.accept(value, running).replace(skipped=running.skipped + spike)
 
     def gradients(self, params, batch: Batch, key, hyper: Hyper) -> tuple[Loss, dict[str, Array], dict]:
         """Loss sums, what variants report, and the gradient of the mean loss per target, over all micro-batches.
@@ -185,6 +218,16 @@ class Step:
         return jax.tree.map(jnp.sum, parts)
 
 
+def left_out(state: TrainState):
+    """How many updates were tried and not applied: the schedule has not moved by them."""
+    return state.skipped + spikes_skipped(state)
+
+
+def spikes_skipped(state: TrainState):
+    """How many updates were left out as spikes."""
+    return jnp.zeros_like(state.skipped) if state.spikes is None else state.spikes.skipped
+
+
 def mean_by_name(tree) -> dict[str, Array]:
     """What modules reported under one name, averaged over layers and modules: `{'ffn/router_entropy': …}`."""
     found: dict[str, list] = {}
@@ -228,6 +271,8 @@ def finetuning_problems(config) -> list[str]:
 
 def boxed_params(arch: Arch):
     """The parameters of an architecture as ShapeDtypeStructs with logical axis names."""
+    # They do not depend on the kernel, and cuDNN's asks for a device that need not be here.
+    arch = replace(arch, execution=replace(arch.execution, attention="plain"))
     model = families.build(arch.family, arch=arch)
     return jax.eval_shape(model.init, jax.random.key(0), dummy_batch(arch))["params"]
 

@@ -139,6 +139,12 @@ def test_bad_config_files_are_told(tmp_path, content, told):
         ({"optim.learning_rate": float("inf")}, "optim.learning_rate=inf"),
         ({"data.corpus": "text(path='/none.txt')"}, "none.txt"),
         ({"seed": -1}, "seed=-1: give 0 or more"),
+        ({"init_salt": 2**63}, "init_salt: the number has more than 31 bits"),
+        ({"mesh.replica": True}, "mesh.replica=True: give a whole number"),
+        ({"objective.z_loss": float("nan")}, "objective.z_loss=nan: give a number that float32 holds"),
+        ({"optim.learning_rate": 1e39}, "optim.learning_rate=1e+39: give a number that float32 holds"),
+        ({"model.head_mask": "x" * 200_000}, "model.head_mask: the text has 200000 letters"),
+        ({"model.mixer": "(mha)*1000000000"}, "so that there are 10000 specs at most"),
     ],
     ids=str,
 )

@@ -3,20 +3,29 @@
 import argparse
 import json
 import logging
-import math
 import os
 import sys
 from pathlib import Path
 
-from transformer_jax import config_file, evaluate_commands, generate_commands, interop_commands, study_commands
-from transformer_jax.errors import UserError
+from transformer_jax import (
+    config_file,
+    evaluate_commands,
+    generate_commands,
+    interop_commands,
+    plan_commands,
+    study_commands,
+    train_commands,
+)
+from transformer_jax.errors import UserError, printable
+from transformer_jax.terminal import plain_output
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns the exit code.
 
     0 is success, 1 that runs of a study failed or a run diverged, 2 a mistake of the user's (one message, no
-    traceback), 130 that the work was interrupted and can be resumed.
+    traceback), 130 that the work was interrupted and can be resumed, 75 that it was SIGTERM that did so: it wants to be
+    queued again. A process that the watchdog ends has 70.
     """
     argv = sys.argv[1:] if argv is None else argv
     parser = _parser()
@@ -26,34 +35,17 @@ def main(argv: list[str] | None = None) -> int:
         if rest and "overridable" not in args:
             raise UserError(f"unknown argument {rest[0]!r} (see --help)")
         overrides = config_file.overrides_from(rest)
-        return args.command(args, overrides) or 0
+        with plain_output():
+            return args.command(args, overrides) or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read our output has seen enough, as in `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as stopped:
         print(f"interrupted: {stopped or 'the same command resumes from the last checkpoint'}", file=sys.stderr)
-        return 130
-
-
-def train(args, overrides) -> int:
-    """Trains, or resumes, one run."""
-    from transformer_jax import config as config_lib
-    from transformer_jax.evaluate.answers import score
-    from transformer_jax.train.loop import train as run
-
-    config = config_file.load(args.config, overrides)
-    workdir = args.workdir or Path("runs") / f"{_name(args.config)}-{config_lib.fingerprint(config)[:8]}"
-    result = run(config, workdir, score=score)
-    for name, value in sorted(result["metrics"].items()):
-        print(f"{name:24} {'not applicable' if value is None else format(value, '.4f')}")
-    print(
-        f"{result['status']} at step {result['step']}: {result['parameters']:,} parameters, "
-        f"{result['tokens_per_second'] or math.nan:,.0f} tokens/s; {workdir}"
-    )
-    return 0 if result["status"] == "finished" else 1
+        return getattr(stopped, "code", 130)
 
 
 def inspect_heads(args, overrides) -> None:
@@ -114,12 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=function)
         return sub
 
-    sub = command("train", train)
-    sub.add_argument("--config", required=True, metavar="FILE.py[:mode]", help="--config.a.b=value overrides a key")
-    sub.add_argument("--workdir", type=Path, help="default: runs/NAME-FINGERPRINT")
-    sub.set_defaults(overridable=True)
-
-    for own in (generate_commands, evaluate_commands, interop_commands, study_commands):
+    plain = (train_commands, plan_commands, generate_commands, evaluate_commands, interop_commands, study_commands)
+    for own in plain:
         own.add(commands, command)
 
     inspect = commands.add_parser("inspect", help="Looks into a trained model.", allow_abbrev=False)
@@ -139,11 +127,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--write", type=Path, metavar="FILE.md", help="writes docs/variants.md instead")
     sub.add_argument("--json", action="store_true")
     return parser
-
-
-def _name(location: str) -> str:
-    path, _, mode = location.partition(":")
-    return Path(path).stem + (f"-{mode}" if mode else "")
 
 
 if __name__ == "__main__":

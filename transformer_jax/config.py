@@ -16,6 +16,10 @@ from transformer_jax.errors import UserError, nearest
 # Keys that change neither what a run computes nor what it measures; they are no part of its fingerprint.
 _COSMETIC = ("run",)
 
+_TAKES = {bool: (bool,), int: (int,), float: (int, float)}
+_SHOWN = 300  # letters of a value in a message
+LARGEST, GREATEST, LONGEST = 2**31 - 1, 3e38, 100_000  # of whole numbers and others, and letters of a text
+
 CHOICES = {
     "model.dtype": ("float32", "bfloat16"),
     "model.stack": ("scan", "unroll"),
@@ -45,6 +49,7 @@ def base() -> ConfigDict:
     t.init_from = ""  # initial values: a run directory, or a Hugging Face directory or name
     t.answers = 0  # pairs of the test split that are answered after the last update, and scored (BLEU, …); -1 is all
     t.patience = 0  # evaluations in a row without a better valid loss before the run stops early; 0 is off
+    t.spikes = "keep"  # spec: what is done about a sudden rise of the gradient or loss: keep, skip(above=…), rewind(…)
     t.max_skipped = 20  # updates lost to non-finite values before the run gives up
 
     # Mesh axes; -1 takes the devices that are left, on one axis at most.
@@ -55,6 +60,7 @@ def base() -> ConfigDict:
     r.checkpoint_every = 200  # updates between checkpoints; one is always made at the end
     r.keep_checkpoints = 2
     r.tensorboard = True
+    r.watchdog = 1800.0  # seconds without progress, or without a sign of life of a process, that end all; 0 never does
     return c.lock()
 
 
@@ -164,8 +170,8 @@ def override(config: ConfigDict, key: str, value: object) -> None:
     try:
         # A value derived by reference stops following once it is set by hand.
         node[leaf] = value
-    except TypeError:
-        raise UserError(f"--config.{key}={value!r}: give {kind_name(node.get_type(leaf))}") from None
+    except (TypeError, OverflowError):
+        raise UserError(f"--config.{key}={shown(value)}: give {kind_name(node.get_type(leaf))}") from None
 
 
 def differences(old: dict, new: dict) -> list[str]:
@@ -206,8 +212,15 @@ def structure_problems(config: ConfigDict) -> list[str]:
             near = nearest(str(have[key]), choices)
             problems.append(f"{key}={have[key]!r}: give one of {', '.join(choices)}{near}")
     for key, value in have.items():
-        if key in want and isinstance(want[key], int | float) and not isinstance(value, int | float):
-            problems.append(f"{key}={value!r}: give a number")
+        kind = type(want.get(key))
+        if type(value) not in _TAKES.get(kind, (type(value),)):
+            problems.append(f"{key}={shown(value)}: give {kind_name(kind)}")
+        if isinstance(value, int) and abs(value) > LARGEST:  # the arrays count in 32 bits
+            problems.append(f"{key}: the number has more than 31 bits; give {LARGEST} at most")
+        if isinstance(value, float) and not abs(value) <= GREATEST:  # NaN is not, either
+            problems.append(f"{key}={value!r}: give a number that float32 holds")
+        if isinstance(value, str) and len(value) > LONGEST:
+            problems.append(f"{key}: the text has {len(value)} letters; give {LONGEST} at most")
     return sorted(problems)
 
 
@@ -239,6 +252,12 @@ def leaf_of(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
         known = list(_flat(to_dict(config), cosmetic=True))
         raise UserError(f"unknown config key {key!r}{nearest(key, known)}")
     return node, leaf
+
+
+def shown(value: object) -> str:
+    """As it is shown in messages; a number may have more digits than Python writes out, a text more than one reads."""
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**50 else f"{value:#x}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def kind_name(kind: type) -> str:

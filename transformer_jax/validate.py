@@ -20,6 +20,7 @@ from transformer_jax.parallel import rules
 from transformer_jax.parallel.mesh import axis_sizes
 from transformer_jax.registry import parse_pattern, parse_spec
 from transformer_jax.train.schedule import schedules
+from transformer_jax.train.spikes import spikes
 from transformer_jax.train.step import boxed_params, finetuning_problems
 
 _POSITIVE = {
@@ -71,7 +72,7 @@ def problems(config: ConfigDict, *, n_devices: int = 1, platform: str = "cpu") -
         return found
     found += _range_problems(config)
     found += data.problems(config.data)
-    specs = combinations.spec_problems(config) + _schedule_problems(config)
+    specs = combinations.spec_problems(config) + _schedule_problems(config) + _spike_problems(config)
     if found or specs:
         return found + specs
     found += combinations.part_problems(config)
@@ -79,6 +80,11 @@ def problems(config: ConfigDict, *, n_devices: int = 1, platform: str = "cpu") -
     found += _view_problems(config)
     found += _mesh_problems(config, n_devices, platform)
     return found or _sharding_problems(config, n_devices)
+
+
+def mesh_problems(config: ConfigDict, n_devices: int, platform: str) -> list[str]:
+    """What of `problems` hangs on the mesh and takes no model to see, of a config that is valid otherwise."""
+    return _mesh_problems(config, n_devices, platform)
 
 
 def _range_problems(config) -> list[str]:
@@ -114,6 +120,13 @@ def _schedule_problems(config) -> list[str]:
     except UserError as error:
         return [f"optim.schedule: {error}"]
     return [f"optim.schedule: {problem}" for problem in schedule.problems()]
+
+
+def _spike_problems(config) -> list[str]:
+    try:
+        return [f"train.spikes={config.train.spikes!r}: {p}" for p in spikes.build(config.train.spikes).problems()]
+    except UserError as error:
+        return [f"train.spikes: {error}"]
 
 
 def _view_problems(config) -> list[str]:
@@ -172,6 +185,7 @@ def _mesh_problems(config, n_devices: int, platform: str) -> list[str]:
         )
     if sizes["expert"] > 1 and not any("experts" in ffns.options(spec) for spec in parse_pattern(config.model.ffn)):
         found.append(f"mesh.expert={sizes['expert']}: model.ffn={config.model.ffn!r} has no experts; give 1")
+    found += combinations.mesh_problems(config, sizes)
     if config.model.attention == "cudnn":
         why = cudnn_problems(config, platform)
         found += [f"model.attention='cudnn' cannot be used: {reason}; give auto" for reason in why]

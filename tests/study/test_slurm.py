@@ -67,9 +67,9 @@ class Child:
         self.out = tmp_path / "out"
         program = (
             "import signal, sys, time\n"
-            "from transformer_jax.study.launch import slurm\n"
+            "from transformer_jax.launch import job\n"
             f"{job}\n"
-            f"worker = slurm.Worker('.', (sys.executable, '-c', {code!r}))\n"
+            f"worker = job.Worker('.', (sys.executable, '-c', {code!r}))\n"
             "signal.signal(signal.SIGUSR2, lambda *_: (print(type(worker.checkpoint()).__name__), sys.exit(7)))\n"
             "print(worker())\n"
         )
@@ -103,14 +103,14 @@ def test_before_the_time_limit_the_worker_saves_and_the_job_is_queued_again(tmp_
 def test_a_signal_that_is_lost_is_sent_again(tmp_path):
     once = "heard = []\ndef save(*_):\n    heard.append(1)\n    if len(heard) < 2: return"
     deaf = SAVES.replace("def save(*_):", once).replace("time.sleep(60)", "[time.sleep(1) for _ in range(60)]")
-    job = Child(tmp_path, deaf, "slurm._AGAIN = 0.5")
+    job = Child(tmp_path, deaf, "job._AGAIN = 0.5")
     until(lambda: "ready" in job.said)
     job.process.send_signal(signal.SIGUSR2)
     assert job.process.wait(30) == 7 and "saved" in job.said
 
 
 def test_a_job_that_slurm_is_about_to_kill_waits_for_it(tmp_path):
-    job = Child(tmp_path, SAVES, "slurm._KILLED = 3")
+    job = Child(tmp_path, SAVES, "job._KILLED = 3")
     until(lambda: "ready" in job.said)
     job.process.send_signal(signal.SIGTERM)
     until(lambda: "saved" in job.said)

@@ -14,9 +14,9 @@ import pytest
 from population_cases import members, tiny
 
 from transformer_jax.errors import UserError
-from transformer_jax.parallel.mesh import AXES, population_mesh
+from transformer_jax.parallel.mesh import AXES
 from transformer_jax.study.store import read_run
-from transformer_jax.train import loop, population, rundir, training
+from transformer_jax.train import loop, population, rundir, runs
 from transformer_jax.train.checkpoint import Checkpoints
 from transformer_jax.train.hyper import DYNAMIC, static_key
 
@@ -167,15 +167,15 @@ def test_killed_while_a_member_ends_early(tmp_path, monkeypatch, keep):
     configs[1].optim.learning_rate = 1e-30
     a, b = ([tmp_path / f"{name}{i}" for i in range(2)] for name in "ab")
     whole = loop.train_together(configs, a)
-    evaluate = training.evaluate_tests
+    evaluate = runs.evaluate_tests
 
     def die(*args):
         raise Killed
 
-    monkeypatch.setattr(training, "evaluate_tests", die)
+    monkeypatch.setattr(runs, "evaluate_tests", die)
     with pytest.raises(Killed):
         loop.train_together(configs, b)
-    monkeypatch.setattr(training, "evaluate_tests", evaluate)
+    monkeypatch.setattr(runs, "evaluate_tests", evaluate)
     begun = []
     monkeypatch.setattr(loop.Member, "restore", _noting(loop.Member.restore, begun))
     resumed = loop.train_together(configs, b)
@@ -224,20 +224,6 @@ def test_time_goes_forward_when_members_end_early(tmp_path):
     assert len(speeds) >= 5 and min(speeds) > 0
 
 
-def test_runs_resume_on_as_many_replicas_as_they_had():
-    devices = [Device()] * 4
-    for before, replicas in ((None, 4), (2, 2), (8, 4)):
-        made = {}
-
-        def make_mesh(sizes, names, made=made, **rest):
-            made.update(zip(names, sizes, strict=True))
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(jax, "make_mesh", make_mesh)
-            population_mesh(tiny().mesh, 8, devices, before)
-        assert made["replica"] == replicas
-
-
 def test_where_runs_were_is_read_from_those_that_have_begun(tmp_path, capsys):
     configs, workdirs = members(2), [tmp_path / "0", tmp_path / "1"]
     assert rundir.replicas_before(workdirs) is None
@@ -282,25 +268,6 @@ def test_memory_deals_out_rounds():
     assert population.rounds(configs, limit=all_six - 1) == [[0, 1, 2], [3, 4, 5]]
     assert population.rounds(configs, limit=1) == [[i] for i in range(6)]
     assert population.host_bytes() > 2**20
-
-
-class Device:
-    platform = "gpu"
-
-
-@pytest.mark.parametrize(
-    ("members_", "devices", "axes", "replicas"),
-    [(12, 8, {}, 6), (3, 8, {}, 3), (9, 8, {}, 5), (4, 8, {"fsdp": 2}, 4), (4, 8, {"fsdp": 8}, 1), (1, 4, {}, 1)],
-)
-def test_replicas_are_no_more_than_keep_busy(monkeypatch, members_, devices, axes, replicas):
-    made = {}
-    monkeypatch.setattr(
-        jax, "make_mesh", lambda sizes, names, **rest: made.update(zip(names, sizes, strict=True)) or rest
-    )
-    config = tiny(**{f"mesh__{axis}": size for axis, size in axes.items()}).mesh
-    rest = population_mesh(config, members_, [Device()] * devices)
-    assert made == dict.fromkeys(AXES, 1) | axes | {"replica": replicas}
-    assert len(rest["devices"]) == replicas * np.prod(list(axes.values()), initial=1)
 
 
 def test_eight_devices_carry_sixteen_runs_without_communication(tmp_path):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transformer_jax.errors import UserError, nearest
-from transformer_jax.files import write_json
+from transformer_jax.files import check_links, plain_name, write_json
 from transformer_jax.study import declaration, locks
 from transformer_jax.study.study import Study
 from transformer_jax.study.trials import Trial, trials
@@ -81,12 +81,12 @@ class Run:
         """step -> value of `key` in metrics.jsonl; of a step logged twice (after a resume), the later one."""
         path = self.directory / "metrics.jsonl"
         points = {}
-        for line in path.read_text().splitlines() if path.is_file() else ():
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError:
+            except ValueError:
                 continue  # a killed process leaves a torn line; the resumed run has logged that step again
-            if key in row and row[key] is not None:
+            if isinstance(row, dict) and row.get(key) is not None:
                 points[int(row["step"])] = float(row[key])
         return dict(sorted(points.items()))
 
@@ -102,8 +102,9 @@ class Store:
         """Holds the declaration and the plan for one process, for as long as it takes to write them.
 
         Raises:
-          UserError: if another process does not let go of them.
+          UserError: if another process does not let go of them, or something in the directory leads out of it.
         """
+        check_links(self.directory)
         with locks.held(self.directory / ".lock", _PATIENCE) as mine:
             if not mine:
                 raise UserError(f"another process is declaring the study in {self.directory}, and does not finish")
@@ -166,7 +167,8 @@ class Store:
 
     def run(self, label: str, seed: int, directory: str, **_: object) -> Run:
         """The run of a trial, as study.json or a plan names it."""
-        return read_run(self.directory / "runs" / directory, label, seed)
+        name = plain_name(directory, self.directory / "study.json")
+        return read_run(self.directory / "runs" / name, label, seed)
 
     def run_of(self, slot: Slot) -> Run:
         return self.run(slot.label, slot.seed, slot.directory)
@@ -230,7 +232,7 @@ def read_run(directory: Path, label: str, seed: int) -> Run:
             if result.get("status") in DONE:
                 return Run(label, seed, directory, result["status"], result, "")
             problem = f"result.json has status {result.get('status')!r}"
-        except (json.JSONDecodeError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             problem = f"result.json cannot be read: {error}"
     if error_path.is_file():
         last = (error_path.read_text().strip() or "error.txt is empty").splitlines()[-1]

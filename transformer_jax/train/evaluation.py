@@ -1,7 +1,7 @@
 """Loss, bits per byte, accuracy and exact match, from sums that add up exactly over batches."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import jax
 import numpy as np
@@ -11,6 +11,7 @@ from transformer_jax.data import Data
 from transformer_jax.model.arch import Arch
 from transformer_jax.model.position import positions
 from transformer_jax.objective import Loss
+from transformer_jax.parallel.share import Share
 from transformer_jax.train.program import Program
 
 
@@ -19,18 +20,24 @@ def evaluate_loss(program: Program, params, batches: Iterable[Batch], heads=None
     return evaluate_members(program, params, batches, heads)[0]
 
 
-def evaluate_members(program: Program, params, batches: Iterable[Batch], heads=None) -> list[dict[str, float]]:
+def evaluate_members(
+    program: Program, params, batches: Iterable[Batch], heads=None, share: Share | None = None
+) -> list[dict[str, float]]:
     """`loss` in nats per target, `perplexity`, `accuracy`, `bits_per_byte` of the original text, `exact_match`.
 
     Of every member of the program, in the order of slots; all read the same batches. `exact_match` is the share of
     examples whose every target is the most likely token while the model is fed the right ones, which is the share
     that greedy decoding gets exactly right (`objective.exact_matches`).
+
+    Args:
+      share: which rows of each global batch are in `batches`; None if all are.
     """
     sums = None
     for batch in batches:
         # Summed on the host in float64: float32 sums over a long split would lose digits.
         part = jax.tree.map(
-            lambda x: np.float64(jax.device_get(x)), program.evaluate(params, place(program, batch), heads)
+            lambda x: np.float64(jax.device_get(x)),
+            program.evaluate(params, place(program, batch, share=share), heads),
         )
         sums = part if sums is None else jax.tree.map(np.add, sums, part)
     return [summarise(program.of_member(sums, slot)) for slot in range(program.members or 1)]
@@ -64,12 +71,20 @@ def last_position(arch: Arch) -> int | None:
 
 
 def evaluate_tests(
-    program: Program, params, tests: Mapping[str, Data], names: Iterable[str], heads=None
+    program: Program,
+    params,
+    tests: Mapping[str, Data],
+    names: Iterable[str],
+    heads=None,
+    share: Share | None = None,
+    each: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
 ) -> tuple[list[dict[str, float | None]], dict[str, str]]:
     """The metrics of each set of `data.tests`, as `set/metric`, and why those that are None do not apply.
 
     Args:
       names: of the metrics, for a set that the model is undefined on.
+      share: of the rows, as `evaluate_members`.
+      each: what the batches go through.
 
     Returns:
       the metrics of each member, and by set the reason why nothing was computed.
@@ -83,26 +98,41 @@ def evaluate_tests(
             reasons[test] = f"{reason}, and {test} needs {needed}"
             found = [dict.fromkeys(names)] * len(values)
         else:
-            found = evaluate_members(program, params, data.eval_batches("test"), heads)
+            batches = data.eval_batches("test", rows=None if share is None else share.index_R)
+            found = evaluate_members(program, params, each(batches), heads, share)
         for own, new in zip(values, found, strict=True):
             own |= {f"{test}/{name}": value for name, value in new.items()}
     return values, reasons
 
 
-def place(program: Program, batch: Batch, leading: int = 0) -> Batch:
-    """The global batch on the mesh, from this process's rows.
+def place(program: Program, batch: Batch, leading: int = 0, share: Share | None = None) -> Batch:
+    """The global batch on the mesh.
 
     Args:
       leading: unsharded axes before [B, L].
+      share: which of the B rows `batch` has, at least those that this process's devices need; None if it has all.
     """
     sharding = program.batch_sharding(leading)
-    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
+    if sharding.is_fully_addressable:
+        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
+
+    def one(x):
+        x = np.asarray(x)
+        rows = x.shape[leading] if share is None else share.size
+
+        def part(index):
+            own = index[leading] if share is None else share.slice(index[leading])
+            return x[(*index[:leading], own, *index[leading + 1 :])]
+
+        return jax.make_array_from_callback((*x.shape[:leading], rows, *x.shape[leading + 1 :]), sharding, part)
+
+    return jax.tree.map(one, batch)
 
 
-def place_members(program: Program, own: Mapping[int, Batch], leading: int = 0) -> Batch:
+def place_members(program: Program, own: Mapping[int, Batch], leading: int = 0, share: Share | None = None) -> Batch:
     """The members' batches on the mesh, by slot. A slot without one, whose run has ended, gets another's."""
     if program.members is None:
-        return place(program, own[0], leading)
+        return place(program, own[0], leading, share)
     spare = next(iter(own.values()))
     rows = jax.tree.map(lambda *xs: np.stack(xs), *[own.get(slot, spare) for slot in range(program.members)])
     sharding = program.batch_sharding(leading, per_member=True)

@@ -16,7 +16,8 @@ from transformer_jax import data as data_lib
 from transformer_jax.errors import UserError
 from transformer_jax.model.adapter import of_adapter
 from transformer_jax.model.arch import Arch
-from transformer_jax.train import rundir
+from transformer_jax.parallel import distributed
+from transformer_jax.train import rundir, verify
 from transformer_jax.train.checkpoint import restore_newest
 from transformer_jax.train.hyper import Hyper
 from transformer_jax.train.program import Program
@@ -98,7 +99,7 @@ class Initial:
             value = self.taken.get(_name(path))
             if value is None:
                 return fresh
-            return jax.device_put(np.broadcast_to(value, fresh.shape), fresh.sharding)
+            return distributed.put(np.broadcast_to(value, fresh.shape), fresh.sharding)
 
         params = jax.tree_util.tree_map_with_path(place, state.params)
         return state.replace(params=params, ema=None if state.ema is None else jax.tree.map(jnp.copy, params))
@@ -117,9 +118,12 @@ def initial_of(
     """
     if not config.train.init_from:
         return Initial()
-    if workdirs and all(any(each.glob("checkpoints/*.sha256.json")) for each in workdirs):
+    if workdirs and all(verify.begun(each / "checkpoints") for each in workdirs):
         return Initial(report=json.loads((workdirs[0] / "manifest.json").read_text())["initial"])
-    source = read_source(config.train.init_from)
+    try:
+        source = read_source(config.train.init_from)
+    except UserError as error:
+        raise UserError(f"train.init_from={config.train.init_from!r}: {error}") from None
     _check_tokenizers(config.train.init_from, source.tokenizer, tokenizer)
     taken, report = initial_params(config, source, program.param_shapes)
     fresh = report["fresh"]

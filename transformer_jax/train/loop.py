@@ -1,9 +1,8 @@
 """`train` and `train_together`: runs, from the first update to the result; started again, they resume."""
 
-import signal
-import threading
+import os
 from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import jax
@@ -14,27 +13,46 @@ from transformer_jax import data as data_lib
 from transformer_jax.errors import UserError
 from transformer_jax.files import locked
 from transformer_jax.model.arch import Arch
+from transformer_jax.parallel import distributed
 from transformer_jax.parallel.mesh import make_mesh, population_mesh
-from transformer_jax.train import rundir
+from transformer_jax.parallel.share import share_of
+from transformer_jax.train import rundir, stopping, verify
+from transformer_jax.train.checkpoint import shape_differences
 from transformer_jax.train.hyper import distinct, static_key
-from transformer_jax.train.initial import initial_of
+from transformer_jax.train.initial import Initial, initial_of
 from transformer_jax.train.member import Member
 from transformer_jax.train.metrics import Progress
 from transformer_jax.train.program import Program, program
+from transformer_jax.train.spikes import spikes
 from transformer_jax.train.step import Recipe
-from transformer_jax.train.training import Interrupted, Score, Training
+from transformer_jax.train.stopping import Interrupted, Stop
+from transformer_jax.train.training import Score, Training
+from transformer_jax.train.watchdog import Watchdog
 from transformer_jax.validate import check_classes, validate
 
 __all__ = ["Interrupted", "compiled_program", "train", "train_together"]
 
 
-def train(config: ConfigDict, workdir: Path, *, progress_file=None, score: Score | None = None) -> dict:
+def train(
+    config: ConfigDict,
+    workdir: Path,
+    *,
+    progress_file=None,
+    score: Score | None = None,
+    leaves: bool = False,
+    allow_changes: bool = False,
+) -> dict:
     """Trains, or resumes, the run of `config` in `workdir`.
+
+    In several processes (`distributed.start`), all of them call this, with equal arguments; process 0 alone writes what
+    is no part of a checkpoint, and talks.
 
     Args:
       workdir: made if it is not there. A finished run is not run again.
       progress_file: where lines of progress go; stderr if None.
       score: measures what `train.answers` asks for (`evaluate.answers.score`); needed where it does.
+      leaves: whether this process may be ended outright by a signal while there is nothing to save.
+      allow_changes: whether a run that was begun may go on with another config, data or mesh; the manifest records it.
 
     Returns:
       the content of result.json: `status` ('finished' or 'diverged'), `step`, `stopped_early`, `parameters`,
@@ -49,7 +67,8 @@ def train(config: ConfigDict, workdir: Path, *, progress_file=None, score: Score
       UserError: for a config that cannot be run, or a workdir of another config.
       Interrupted: after SIGINT or SIGTERM; everything up to there is saved.
     """
-    return train_together([config], [workdir], progress_file=progress_file, score=score)[0]
+    flags = dict(progress_file=progress_file, score=score, leaves=leaves, allow_changes=allow_changes)
+    return train_together([config], [workdir], **flags)[0]
 
 
 def train_together(
@@ -59,6 +78,8 @@ def train_together(
     progress_file=None,
     devices=None,
     score: Score | None = None,
+    leaves: bool = False,
+    allow_changes: bool = False,
 ) -> list[dict]:
     """Trains, or resumes, runs whose static part is equal as one compiled program.
 
@@ -68,7 +89,7 @@ def train_together(
 
     Args:
       devices: on which; all if None.
-      score: as `train`.
+      score, leaves, allow_changes: as `train`.
 
     Returns:
       the results, in order.
@@ -77,24 +98,95 @@ def train_together(
       UserError: as `train`, or if the configs differ in more than `hyper.DYNAMIC`.
       Interrupted: as `train`.
     """
-    if jax.process_count() > 1:
-        raise UserError(f"{jax.process_count()} processes: a run of more than one process is not supported yet")
+    workdirs = [Path(workdir).absolute() for workdir in workdirs]
+    seconds = configs[0].run.watchdog
+    with (
+        distributed.together(),
+        Stop("preparing", leaves) as stop,
+        Watchdog(seconds, stop.heard, stopping.PLACE) as watchdog,
+        ExitStack() as held,
+    ):
+        _check_processes(configs)
+        distributed.everywhere(_check_configs, configs, score)
+        mesh, slots = distributed.everywhere(_mesh_of, configs, workdirs, devices)
+        changed = [
+            distributed.from_first(rundir.check, workdir, config, allow_changes)
+            for config, workdir in zip(configs, workdirs, strict=True)
+        ]
+        done = distributed.from_first(_results, workdirs)
+        if None not in done and not any(changed):
+            return done
+        args = configs, workdirs, mesh, slots, allow_changes
+        members, compiled, initial = distributed.everywhere(_prepared, *args)
+        for member, lines in zip(members, changed, strict=True):
+            member.changes[:0] = lines
+            if member.changes:
+                distributed.from_first(_check_fits, member, compiled)
+        distributed.from_first(_claim, members, held)
+        lines = progress_file if distributed.is_first() else held.enter_context(open(os.devnull, "w"))
+        progress = Progress(configs[0].train.steps, lines)
+        training = Training(members, compiled, progress, initial, stop, watchdog, score)
+        try:
+            # Here too: closing may wait for processes that are gone.
+            with distributed.together(), rundir.disk_faults(workdirs[0]):
+                training.start()
+                training.to_the_end()
+        finally:
+            training.close()
+    return [member.result for member in members]
+
+
+def _check_processes(configs: Sequence[ConfigDict]) -> None:
+    """Refuses what several processes cannot do; each of them sees it."""
+    processes = jax.process_count()
+    if processes == 1:
+        return
+    if not distributed.several():
+        raise UserError(f"{processes} processes that have not met: call parallel.distributed.start() first")
+    if len(configs) > 1:
+        raise distributed.AgreedError(
+            f"{len(configs)} runs that train together, in {processes} processes: a population trains in one process; "
+            "start each run by itself, or the study with --launcher=local or slurm"
+        )
+    if configs[0].train.answers:
+        raise distributed.AgreedError(
+            f"train.answers={configs[0].train.answers} in {processes} processes: answers are written by one; give 0, "
+            "and `evaluate` the run when it has ended"
+        )
+
+
+def _check_configs(configs: Sequence[ConfigDict], score: Score | None) -> None:
+    found = spikes.build(configs[0].train.spikes)
+    if len(configs) > 1 and found.goes_back:
+        raise UserError(
+            f"train.spikes={configs[0].train.spikes!r}: of {len(configs)} runs that train together, one cannot go back "
+            "while the others go on; give 'skip(…)', or let each train alone (study run --members=1)"
+        )
     if len({static_key(config) for config in configs}) != 1:
         raise UserError(f"{len(configs)} configs whose static part differs cannot train as one program")
     if configs[0].train.answers and score is None:
         raise UserError(f"train.answers={configs[0].train.answers}: nothing is given that scores answers; give 0")
-    workdirs = [Path(workdir).absolute() for workdir in workdirs]
+
+
+def _mesh_of(configs: Sequence[ConfigDict], workdirs: list[Path], devices) -> tuple[Mesh, int | None]:
+    """Their mesh and slots, with the configs checked against it."""
     devices = jax.devices() if devices is None else devices
     mesh, slots = mesh_for(configs, devices, rundir.replicas_before(workdirs))
     for config in distinct(configs):
         validate(config, n_devices=mesh.size // mesh.shape["replica"], platform=devices[0].platform)
-    for config, workdir in zip(configs, workdirs, strict=True):
-        rundir.check(workdir, config)
-    done = [rundir.read_result(workdir) for workdir in workdirs]
-    if None not in done:
-        return done
+    return mesh, slots
+
+
+def _results(workdirs: list[Path]) -> list[dict | None]:
+    return [rundir.read_result(workdir) for workdir in workdirs]
+
+
+def _prepared(
+    configs, workdirs: list[Path], mesh: Mesh, slots: int | None, allow_changes: bool
+) -> tuple[list[Member], Program, Initial]:
+    """The runs with their data, their program and what they begin from; everything that can refuse is called here."""
     members = [
-        _member(config, workdir, mesh, slot)
+        _member(config, workdir, mesh, slot, allow_changes)
         for slot, (config, workdir) in enumerate(zip(configs, workdirs, strict=True))
     ]
     compiled = compiled_program(configs[0], members[0].data.vocab_size, mesh, slots)
@@ -102,27 +194,47 @@ def train_together(
     initial = initial_of(configs[0], compiled, members[0].data.tokenizer, workdirs)
     for workdir in workdirs:
         initial.check(workdir)
-    for member in members:  # after everything that can refuse, so that a mistake leaves no directory behind
+    return members, compiled, initial
+
+
+def _claim(members: list[Member], held: ExitStack) -> None:
+    """Takes the directories, after everything that can refuse, so that a mistake leaves none behind."""
+    for member in members:
         rundir.claim(member.workdir, member.config)
-    with ExitStack() as held, stop_signals() as stop:
-        for member in members:
-            what = f"another process is training in {member.workdir}"
-            held.enter_context(locked(member.workdir / ".lock", what))
-        training = Training(members, compiled, Progress(configs[0].train.steps, progress_file), initial, score)
-        try:
-            training.start()
-            training.to_the_end(stop)
-        finally:
-            training.close()
-    return [member.result for member in members]
+    for member in members:
+        what = f"another process is training in {member.workdir}"
+        held.enter_context(locked(member.workdir / ".lock", what))
+        if member.changes:
+            step = next(iter(verify.steps(member.workdir / "checkpoints")), None)
+            rundir.change(member.workdir, member.config, member.changes, step)
+            print("\n  ".join([f"{member.workdir} goes on with changes:", *member.changes]), flush=True)
 
 
-def _member(config: ConfigDict, workdir: Path, mesh: Mesh, slot: int) -> Member:
+def _check_fits(member: Member, compiled: Program) -> None:
+    """Refuses changes with which the checkpoints could not be read, whatever is allowed.
+
+    Raises:
+      UserError: with what has another size.
+    """
+    rundir.check_vocabulary(member.workdir, member.data)
+    directory = member.workdir / "checkpoints"
+    step = next((step for step in verify.steps(directory) if verify.fault(directory, step) is None), None)
+    different = [] if step is None else shape_differences(directory / str(step), compiled.state_structs)
+    if different:
+        raise UserError(
+            f"--workdir={member.workdir} cannot be gone on with, --allow_changes or not: checkpoint {step} holds "
+            "other arrays than the model and optimizer of this config:\n  " + "\n  ".join(different[:8])
+        )
+
+
+def _member(config: ConfigDict, workdir: Path, mesh: Mesh, slot: int, allow_changes: bool) -> Member:
     """A run with its data, which must be those that it was begun with, and fit its head."""
     data = data_lib.load(config.data, config.seed, context=mesh.shape["context"])
     check_classes(config, data)
-    rundir.check_data(workdir, data.identity)
-    return Member(config, workdir, data, slot)
+    member = Member(config, workdir, data, slot, share_of(mesh, config.data.batch_size))
+    member.changes += rundir.check_data(workdir, data.identity, config.data.corpus, allow_changes)
+    member.changes += rundir.check_mesh(workdir, mesh, allow_changes)
+    return member
 
 
 def mesh_for(configs: Sequence[ConfigDict], devices, before: int | None = None) -> tuple[Mesh, int | None]:
@@ -148,24 +260,3 @@ def compiled_program(config: ConfigDict, vocab: int, mesh, members: int | None =
     """The program of a config: equal static parts give the same object, compiled once."""
     arch = Arch.from_config(config, vocab=vocab, platform=mesh.devices.flat[0].platform)
     return program(arch, Recipe.from_config(config), mesh, members)
-
-
-@contextmanager
-def stop_signals():
-    """An event that the first SIGINT or SIGTERM sets; a second SIGINT interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def on_signal(number, frame):
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,6 +17,7 @@ from transformer_jax.model.arch import Arch
 from transformer_jax.objective import Loss
 from transformer_jax.parallel import rules
 from transformer_jax.train.hyper import Hyper
+from transformer_jax.train.spikes.base import begin
 from transformer_jax.train.step import Recipe, Step, StepMetrics, TrainState
 
 # Where only the structure of the optimiser matters, not its numbers.
@@ -65,7 +66,9 @@ class Program:
             self.step.trained(params),
             transform_non_params=lambda _: everywhere,
         )
-        return TrainState(everywhere, everywhere, params, opt_state, params if self.recipe.ema else None)
+        ema = params if self.recipe.ema else None
+        state = TrainState(everywhere, everywhere, params, opt_state, ema)
+        return self.recipe.judged(state, lambda: jax.tree.map(lambda _: everywhere, jax.eval_shape(begin)))
 
     @cached_property
     def state_structs(self) -> TrainState:
@@ -121,7 +124,10 @@ class Program:
     def place(self, hypers: Sequence[Hyper]) -> Hyper:
         """Hyperparameters of the runs where the train step takes them. Slots without a run get those of the first."""
         if self.members is None:
-            return jax.device_put(hypers[0], NamedSharding(self.mesh, PartitionSpec()))
+            everywhere = NamedSharding(self.mesh, PartitionSpec())
+            if everywhere.is_fully_addressable:
+                return jax.device_put(hypers[0], everywhere)
+            return jax.jit(lambda hyper: hyper, out_shardings=everywhere)(hypers[0])  # keys cannot be put elsewhere
         padded = [*hypers, *[hypers[0]] * (self.members - len(hypers))]
         rows = jax.tree.map(lambda *xs: jnp.stack(xs), *padded)
         return jax.device_put(rows, NamedSharding(self.mesh, PartitionSpec("replica")))
@@ -180,9 +186,9 @@ class Program:
         return jax.tree.map(lambda s: NamedSharding(self.mesh, PartitionSpec("replica", *s.spec)), self.state_shardings)
 
     @property
-    def _counted(self) -> NamedSharding | None:
-        """Where what is counted lies: with its run."""
-        return None if self.members is None else NamedSharding(self.mesh, PartitionSpec("replica"))
+    def _counted(self) -> NamedSharding:
+        """Where what is counted lies: with its run; that of one run everywhere, so that every process can read it."""
+        return NamedSharding(self.mesh, PartitionSpec() if self.members is None else PartitionSpec("replica"))
 
     def _over_members(self, function, in_axes=0):
         """`function` of one run as one of all members; the partitioner is told that they lie on `replica`."""

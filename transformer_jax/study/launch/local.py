@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transformer_jax.errors import UserError
+from transformer_jax.launch.job import INTERRUPTED
 from transformer_jax.study.launch.base import Job, Launcher, launchers, machine, worker_command
 from transformer_jax.study.study import Resources
 
-INTERRUPTED = (130, -signal.SIGTERM, 128 + signal.SIGTERM)  # exit codes of a worker that was asked to stop
 _CORES = 4  # per worker, unless --processes says otherwise
 _AGAIN = 10.0  # seconds after which a worker that was asked to stop is asked again
 

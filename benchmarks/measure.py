@@ -58,7 +58,7 @@ def measure(config: ConfigDict, options: Options) -> dict:
     validate(config, n_devices=jax.device_count(), platform=jax.default_backend())
     vocab, batch_list = _batches(config, options)
     program = compiled_program(config, vocab, make_mesh(config.mesh))
-    tokens = sum(real_tokens(batch) for batch in batch_list) * jax.process_count() / options.steps
+    tokens = sum(real_tokens(batch) for batch in batch_list) / options.steps
     batches_TBL = place(program, jax.tree.map(lambda *xs: np.stack(xs), *batch_list), leading=1)
     try:
         timed = _timed(program, batches_TBL, config, options.repeats)
@@ -136,13 +136,12 @@ def synthetic_batch(config, vocab: int, rows: int, rng: np.random.Generator) -> 
 
 
 def _batches(config, options: Options) -> tuple[int, list[Batch]]:
-    """The vocabulary, and this process's rows of as many batches as a dispatch takes."""
+    """The vocabulary, and as many global batches as a dispatch takes; every process makes them whole."""
     if options.vocab is not None:
-        rng = np.random.default_rng([config.seed, jax.process_index()])
-        rows = config.data.batch_size // jax.process_count()
+        rng, rows = np.random.default_rng([config.seed, 0]), config.data.batch_size
         return options.vocab, [synthetic_batch(config, options.vocab, rows, rng) for _ in range(options.steps)]
     data = data_lib.load(config.data, config.seed)
-    iterator = data.train_iterator(jax.process_index(), jax.process_count())
+    iterator = data.train_iterator()
     try:
         return data.vocab_size, [next(iterator) for _ in range(options.steps)]
     finally:

@@ -9,9 +9,11 @@ python -m benchmarks.run population --config=configs/small_lm.py --runs=8 --reco
 
 python -m benchmarks.run init --out=docs
 
+python -m benchmarks.run scaling --compiler=cpu --compiler=H100 --out=docs
+
 `train` prints a table. With --record it also adds a line to results.jsonl and a row to RESULTS.md in this folder.
 `variants` measures every variant beside the plain model, `population` runs that train together against the same runs
-one after another, `init` what each residual scheme starts from at depth.
+one after another, `init` what each residual scheme starts from at depth, `scaling` what devices send as they grow.
 """
 
 import argparse
@@ -159,6 +161,25 @@ def init(args, overrides: dict[str, str], argv: list[str]) -> None:
     print(table(found, command))
 
 
+def scaling(args, overrides: dict[str, str], argv: list[str]) -> None:
+    """Counts what each device sends in one update as devices grow, in compiled programs."""
+    if overrides:
+        raise UserError(f"--config.{next(iter(overrides))}: `scaling` takes no config; see --help")
+    if not (args.out / "scaling.md").is_file():
+        raise UserError(f"--out={args.out}: give a folder with a scaling.md, whose table is replaced")
+    from benchmarks.scaling import measure, table, write
+    from transformer_jax.study.report.charts import require
+
+    require()
+    points = []
+    for compiler in args.compiler or ["cpu"]:
+        for point in measure(compiler):
+            points.append(point)
+            print(f"{point.seconds:.0f} s\n{table([point])}", flush=True)
+    write(points, args.out)
+    print(table(points))
+
+
 def _check(args) -> None:
     for name in ("repeats", "steps"):
         value = getattr(args, name)
@@ -206,6 +227,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.set_defaults(command=init)
     sub.add_argument("--depth", type=int, default=24, help="layers (24)")
     sub.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of init_scale.md and .png")
+
+    sub = commands.add_parser("scaling", help=scaling.__doc__, allow_abbrev=False)
+    sub.set_defaults(command=scaling)
+    known = ("cpu", "H100", "v5e")
+    sub.add_argument("--compiler", action="append", choices=known, help="several may be given (cpu); minutes for each")
+    sub.add_argument("--out", type=Path, default=Path("docs"), help="folder of scaling.md and .png (docs)")
     return parser
 
 

@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PARITY ?= .venv-parity
 
-.PHONY: demo test test-slow test-slurm parity lint clean setup
+.PHONY: demo test test-slow slurm-test faults fuzz parity lint clean setup
 
 setup: $(VENV)/ready
 
@@ -24,8 +24,15 @@ test: setup lint
 test-slow: setup
 	$(BIN)/python -m pytest -n 2 -m slow --durations=10
 
-test-slurm: setup
+slurm-test: setup
+	bash tests/slurm_setup.sh
 	$(BIN)/python -m pytest -m slurm --durations=10
+
+faults: setup
+	$(BIN)/python -m tests.faults.run
+
+fuzz: setup
+	$(BIN)/python -m tests.fuzz.run --cases=1000
 
 parity: $(PARITY)/ready
 	HF_HUB_OFFLINE=1 PARITY_TABLE=docs/parity.md $(PARITY)/bin/python -m pytest -n 2 -m parity tests/parity --durations=5

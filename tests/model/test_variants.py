@@ -50,7 +50,7 @@ def test_dynamic_ntk_is_rope_up_to_the_trained_length_and_stretched_behind_it():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("top", [1, 2])
+@pytest.mark.parametrize("top", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_experts_with_room_for_all_drop_nothing(family, top):
     (dropless, params), limited = (
         init(small_arch(family=family, ffn=f"moe(top={top})")),

@@ -152,7 +152,7 @@ def test_a_signal_to_one_stops_all_at_one_step_and_any_number_of_processes_goes_
     [
         pytest.param(signal.SIGKILL, 0, marks=pytest.mark.slow),
         (signal.SIGKILL, 1),
-        (signal.SIGSTOP, 0),
+        pytest.param(signal.SIGSTOP, 0, marks=pytest.mark.slow),
         pytest.param(signal.SIGSTOP, 1, marks=pytest.mark.slow),
     ],
 )

@@ -42,7 +42,7 @@ GRID = [point(", ".join(map(str, each.values())), each) for each in AXES]
 
 
 @pytest.mark.parametrize("kind", ["params", "flops"])
-@pytest.mark.parametrize("family", ["decoder_only", "encoder_decoder"])
+@pytest.mark.parametrize("family", ["decoder_only", pytest.param("encoder_decoder", marks=pytest.mark.slow)])
 def test_each_axis_can_be_made_equal_by_the_feed_forward(kind, family):
     config = base(family=family)
     config.model.ffn_size = 768  # with less than the gates of a GRU take there is nothing to give

@@ -37,7 +37,9 @@ def disagreement(arch: Arch, length: int, source_length: int, rows: int = 8) -> 
     return flops_per_token(arch, boxed_params(arch), length, source_length, rows) / traced - 1
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [name if name.startswith("decoder_only") else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_every_variant_costs_what_is_said(name):
     family, changes = CASES[name]
     assert abs(disagreement(real_arch(case_config(family, changes)), 128, 96)) < MARGIN

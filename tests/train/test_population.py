@@ -93,7 +93,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("saves", [2, 4, 5])
+@pytest.mark.parametrize("saves", [pytest.param(2, marks=pytest.mark.slow), 4, 5])
 def test_killed_and_resumed_is_bit_equal(tmp_path, monkeypatch, saves):
     """Of 3 members, killed when the first 2 have the first checkpoint, or 1 or 2 the second one."""
     configs = members(3, model__dropout=0.1, run__keep_checkpoints=1, run__log_every=8)
@@ -270,6 +270,7 @@ def test_memory_deals_out_rounds():
     assert population.host_bytes() > 2**20
 
 
+@pytest.mark.slow
 def test_eight_devices_carry_sixteen_runs_without_communication(tmp_path):
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     worker = Path(__file__).with_name("population_worker.py")

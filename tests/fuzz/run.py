@@ -22,6 +22,7 @@ from tests.fuzz.strategies import cases
 
 _ROOT = Path(__file__).parents[2]
 _BATCH = 60  # cases of one process
+_TOLD = 20  # cases between lines of progress
 _TICK = os.sysconf("SC_CLK_TCK")
 _DRAWING = settings(
     max_examples=3, database=None, phases=[Phase.generate], deadline=None, suppress_health_check=list(HealthCheck)
@@ -115,6 +116,7 @@ def run(every: list[dict], out: Path, seconds: float, processes: int = 1) -> lis
     known = {}
     if out.is_file():
         known = {told["case"]: told for told in map(json.loads, out.read_text().splitlines())}
+    before, began = len(known), time.monotonic()
     keys = [json.dumps(case, sort_keys=True) for case in every]
     left = [(key, case) for key, case in zip(keys, every, strict=True) if key not in known]
     batches = [left[i : i + _BATCH] for i in range(0, len(left), _BATCH)]
@@ -124,6 +126,9 @@ def run(every: list[dict], out: Path, seconds: float, processes: int = 1) -> lis
             for key, answer in _batch(batch, seconds, told):
                 known[key] = {"case": key, **answer}
                 print(json.dumps(known[key]), file=file, flush=True)
+                if answer["outcome"].startswith(_BAD) or len(known) % _TOLD == 0:
+                    ahead = (time.monotonic() - began) / (len(known) - before) * (len(keys) - len(known))
+                    print(f"{len(known)} of {len(keys)}, {ahead:.0f} s left: {answer['outcome']}", flush=True)
 
         with ThreadPoolExecutor(processes) as pool:
             list(pool.map(work, batches))

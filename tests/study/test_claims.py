@@ -110,6 +110,7 @@ def test_lost_runs_are_told():
     assert "gave no value" not in answer("little > base", values=values).sentence
 
 
+@pytest.mark.slow
 def test_a_true_difference_at_the_margin_is_hardly_ever_called_larger():
     """20 claims of equality whose truth is the margin itself: a false refutation in at most alpha of the studies."""
     rng, margin, studies = np.random.default_rng(5), 0.3, 150

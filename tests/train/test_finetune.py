@@ -216,6 +216,7 @@ def test_a_run_goes_on_only_from_the_values_it_began_with(base_run, tmp_path):
         loop.train(config, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_what_was_merged_is_not_begun_anew_when_its_checkpoint_is_lost(base_run, tmp_path):
     config = tiny(model__adapter="lora(rank=2)", train__init_from=str(base_run))
     loop.train(config, tmp_path / "run")
@@ -228,6 +229,7 @@ def test_what_was_merged_is_not_begun_anew_when_its_checkpoint_is_lost(base_run,
         loop.train(merged, tmp_path / "merged")
 
 
+@pytest.mark.slow
 def test_members_of_a_population_begin_from_the_same_values(base_run, tmp_path):
     changes = dict(model__adapter="lora(rank=2)", train__init_from=str(base_run), train__steps=2, train__eval_every=2)
     configs = [tiny(seed=seed, optim__learning_rate=rate, **changes) for seed, rate in ((0, 1e-2), (1, 3e-2))]

@@ -93,7 +93,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("saves", [pytest.param(2, marks=pytest.mark.slow), 4, 5])
+@pytest.mark.parametrize("saves", [4, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5))])
 def test_killed_and_resumed_is_bit_equal(tmp_path, monkeypatch, saves):
     """Of 3 members, killed when the first 2 have the first checkpoint, or 1 or 2 the second one."""
     configs = members(3, model__dropout=0.1, run__keep_checkpoints=1, run__log_every=8)
@@ -160,6 +160,7 @@ def test_patience_ends_one_member_and_not_the_others(tmp_path, monkeypatch):
     assert state_of(configs[1], a[1])[0].step == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [1, 2])
 def test_killed_while_a_member_ends_early(tmp_path, monkeypatch, keep):
     """Its result is what an undisturbed one has, and the others keep their checkpoints."""

@@ -7,7 +7,6 @@ import pytest
 from transformer_jax import config as config_lib
 from transformer_jax import config_file
 from transformer_jax.errors import UserError
-from transformer_jax.model.arch import resolve_attention
 from transformer_jax.validate import problems, validate
 
 ROOT = Path(__file__).parents[1]
@@ -188,22 +187,3 @@ def test_meshes_that_cannot_divide_the_model_are_refused(mesh, changes, told):
     config.mesh.update(mesh)
     found = "\n".join(problems(config, n_devices=8))
     assert told in found
-
-
-@pytest.mark.parametrize(
-    "changes, kernel",
-    [
-        ({}, "cudnn"),
-        ({"model.dtype": "float32"}, "xla"),
-        ({"model.head_size": 12}, "xla"),
-        ({"data.length": 127}, "xla"),
-    ],
-    ids=str,
-)
-def test_the_fused_kernel_is_chosen_only_where_it_can_run(changes, kernel):
-    config = config_lib.base()
-    config.model.dtype = "bfloat16"
-    for key, value in changes.items():
-        config_lib.override(config, key, value)
-    assert resolve_attention(config, "gpu") == kernel
-    assert resolve_attention(config, "cpu") == "xla"

@@ -12,6 +12,7 @@ from transformer_jax.model.family import families
 from transformer_jax.model.ffn import ffns
 from transformer_jax.model.head import heads
 from transformer_jax.model.heads import parse_mask
+from transformer_jax.model.kernel import kernels
 from transformer_jax.model.mixer import mixers
 from transformer_jax.model.mixer.attention import Attention
 from transformer_jax.model.norm import norms
@@ -47,6 +48,11 @@ def spec_problems(config) -> list[str]:
                 registry.arguments(spec)
         except UserError as error:
             found.append(f"model.{key}: {error}")
+    if config.model.attention != "auto":
+        try:
+            kernels.arguments(config.model.attention)
+        except UserError as error:
+            found.append(f"model.attention: {error}; 'auto' chooses one")
     return found
 
 
@@ -173,7 +179,7 @@ def _mixer_problems(config, key: str, spec: str, mixer, scheme) -> list[str]:
     if place not in mixer.places and not mixer.problems():
         fit = [name for name in mixers.names() if place in mixers.lookup(name).places]
         found.append(f"model.{key}={spec!r} cannot stand in {place}-attention; give one of {', '.join(fit)}")
-    if config.model.attention in ("xla", "cudnn") and _is_explicit(mixer, scheme):
+    if config.model.attention not in ("auto", "plain") and _is_explicit(mixer, scheme):
         found.append(
             f"model.attention={config.model.attention!r}: the fused kernel does not compute model.{key}={spec!r} "
             "with this position scheme; give 'auto' or 'plain'"

@@ -11,7 +11,6 @@ import reference
 from models import FAMILIES, VOCAB, L, init, join, small_batch, small_config
 
 from transformer_jax.model.arch import Arch
-from transformer_jax.model.attend import attend
 from transformer_jax.model.position.alibi import slopes
 from transformer_jax.model.position.t5 import bucket
 from transformer_jax.validate import problems
@@ -62,19 +61,3 @@ def test_t5_buckets_at_every_distance(causal):
 def test_alibi_slopes_of_the_paper():
     assert slopes(8) == [2.0**-h for h in range(1, 9)]  # sec. 3: 1/2, 1/4, …, 1/256
     assert len(slopes(12)) == 12 and len(set(slopes(12))) == 12
-
-
-@pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize("with_bias", [False, True])
-def test_attention_kernels_agree(groups, with_bias):
-    rng = np.random.default_rng(0)
-    array = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)  # noqa: E731
-    q_BLHK, k_BMGK, v_BMGK = array(2, 5, 4, 8), array(2, 7, groups, 8), array(2, 7, groups, 8)
-    mask_B1LM = jnp.asarray(rng.random((2, 1, 5, 7)) < 0.7).at[..., 0].set(True)
-    bias_BHLM = array(2, 4, 5, 7) if with_bias else None
-    plain, xla = (
-        attend(q_BLHK, k_BMGK, v_BMGK, mask_B1LM=mask_B1LM, bias_BHLM=bias_BHLM, backend=backend)
-        for backend in ("plain", "xla")
-    )
-    # Two orders of summation in float32 over values of order 1.
-    np.testing.assert_allclose(plain, xla, atol=2e-6)

@@ -33,6 +33,7 @@ class Context:
       cursor: int32 scalar, the first free slot of the cache.
       own: in cross-attention, the context of the decoder's self-attention.
       cache_len: slots of the cache; None means that there is none.
+      ordered: whether the keys' slots are the queries', and none is seen from a slot before it.
     """
 
     qpos_BL: Array
@@ -46,6 +47,7 @@ class Context:
     cursor: Array | None = None
     own: "Context | None" = None
     cache_len: int | None = struct.field(pytree_node=False, default=None)
+    ordered: bool = struct.field(pytree_node=False, default=False)
 
     @property
     def length(self) -> int:

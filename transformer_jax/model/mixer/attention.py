@@ -6,11 +6,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from transformer_jax.errors import UserError
-from transformer_jax.model.attend import attend, average, scaled_logits
+from transformer_jax.model.attend import average, scaled_logits
 from transformer_jax.model.base import constrain, fan_in
+from transformer_jax.model.kernel import kernels
 from transformer_jax.model.mixer.base import Mixer
 from transformer_jax.model.norm import norms
 from transformer_jax.model.position import positions
+from transformer_jax.model.products import product
 from transformer_jax.model.weighting import weightings
 
 
@@ -153,10 +155,9 @@ class Attention(Mixer):
             scores_BHLM = position.scores(q_BLHK, each_BMHK, ctx, layer)
             bias_BHLM = scores_BHLM if bias_BHLM is None else bias_BHLM + scores_BHLM
         if self.fuses(position):
-            backend = self.arch.execution.attention
-            return attend(
-                q_BLHK, k_BMGK, v_BMGK, mask_B1LM=mask_B1LM, bias_BHLM=bias_BHLM, scale=self.scale, backend=backend
-            )
+            kernel = kernels.build(self.arch.execution.attention)
+            options = {"mask_B1LM": mask_B1LM, "bias_BHLM": bias_BHLM, "scale": self.scale, "ordered": ctx.ordered}
+            return kernel(q_BLHK, k_BMGK, v_BMGK, **options)
         logits_BHLM = scaled_logits(q_BLHK, k_BMGK, self.scale)
         if self.softcap is not None:
             logits_BHLM = self.softcap * jnp.tanh(logits_BHLM / self.softcap)
@@ -195,7 +196,7 @@ class Attention(Mixer):
         """x W (+ b), a vector per head."""
         D, K = self.arch.dims.width, self.arch.dims.head_size
         w_DHK = self.weight(name, (D, heads, K), ("width", axis, "head_size"), fan_in(D), layer)
-        y_BLHK = jnp.einsum("BLD,DHK->BLHK", x_BLD, w_DHK)
+        y_BLHK = product("BLD,DHK->BLHK", x_BLD, w_DHK)
         if self.arch.parts.bias:
             y_BLHK += self.weight(f"{name}_bias", (heads, K), (axis, "head_size"), nn.initializers.zeros)
         return constrain(y_BLHK, "act_batch", "act_length", "act_heads", None)
@@ -209,7 +210,7 @@ class Attention(Mixer):
             heads_BLHK = heads_BLHK * factor_H[:, None]
         axes = ("heads", "head_size", "width")
         out_HKD = self.weight("out", (self.heads, K, D), axes, fan_in(self.heads * K), layer)
-        y_BLD = jnp.einsum("BLHK,HKD->BLD", heads_BLHK, out_HKD)
+        y_BLD = product("BLHK,HKD->BLD", heads_BLHK, out_HKD)
         if self.arch.parts.bias:
             y_BLD += self.weight("out_bias", (D,), ("norm",), nn.initializers.zeros)
         return y_BLD

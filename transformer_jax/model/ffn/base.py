@@ -1,9 +1,12 @@
 """The interface of a feed-forward sublayer, and the two shapes that most have."""
 
-import jax.numpy as jnp
+from collections.abc import Callable
+from functools import partial
+
 from flax import linen as nn
 
 from transformer_jax.model.base import Context, Layer, Part, constrain, fan_in
+from transformer_jax.model.products import product, product_of
 from transformer_jax.registry import Registry
 
 ffns = Registry("ffn", "transformer_jax.model.ffn", base_fields=("arch",))
@@ -27,15 +30,16 @@ class FFN(Part):
     def into(self, x_BLD, name: str, layer: Layer):
         """x W + b, from D to F."""
         D, F = self.arch.dims.width, self.arch.dims.ffn_size
-        h_BLF = jnp.einsum("BLD,DF->BLF", x_BLD, self.weight(name, (D, F), ("width", "ffn"), fan_in(D), layer))
+        h_BLF = product("BLD,DF->BLF", x_BLD, self.weight(name, (D, F), ("width", "ffn"), fan_in(D), layer))
         if self.arch.parts.bias:
             h_BLF += self.weight(f"{name}_bias", (F,), ("ffn",), nn.initializers.zeros)
         return constrain(h_BLF, "act_batch", "act_length", "act_ffn")
 
-    def out(self, h_BLF, layer: Layer):
-        """h W + b, from F to D."""
+    def out(self, function: Callable, inputs: tuple, layer: Layer):
+        """f(…) W + b, from F to D, with f of arrays [B, L, F]."""
         D, F = self.arch.dims.width, self.arch.dims.ffn_size
-        y_BLD = jnp.einsum("BLF,FD->BLD", h_BLF, self.weight("out", (F, D), ("ffn", "width"), fan_in(F), layer))
+        w_FD = self.weight("out", (F, D), ("ffn", "width"), fan_in(F), layer)
+        y_BLD = product_of(function, "BLF,FD->BLD", inputs, w_FD)
         if self.arch.parts.bias:
             y_BLD += self.weight("out_bias", (D,), ("norm",), nn.initializers.zeros)
         return y_BLD
@@ -44,12 +48,13 @@ class FFN(Part):
 class Plain(FFN):
     """act(x W_in) W_out; a variant sets `activation`."""
 
-    def activation(self, h_BLF):
+    def activation(self) -> Callable:
+        """What is done to each hidden unit, as a function of arrays."""
         raise NotImplementedError
 
     @nn.compact
     def __call__(self, x_BLD, *, ctx, layer):
-        return self.out(self.activation(self.into(x_BLD, "in", layer)), layer)
+        return self.out(self.activation(), (self.into(x_BLD, "in", layer),), layer)
 
 
 class Gated(FFN):
@@ -58,10 +63,16 @@ class Gated(FFN):
     It has three matrices: for as many parameters as a plain one, give 2/3 of its `model.ffn_size`.
     """
 
-    def activation(self, h_BLF):
+    def activation(self) -> Callable:
+        """What is done to each hidden unit, as a function of arrays."""
         raise NotImplementedError
 
     @nn.compact
     def __call__(self, x_BLD, *, ctx, layer):
-        gate_BLF = self.activation(self.into(x_BLD, "gate", layer))
-        return self.out(gate_BLF * self.into(x_BLD, "in", layer), layer)
+        return self.out(
+            partial(_gated, self.activation()), (self.into(x_BLD, "gate", layer), self.into(x_BLD, "in", layer)), layer
+        )
+
+
+def _gated(activation: Callable, gate_BLF, h_BLF):
+    return activation(gate_BLF) * h_BLF

@@ -1,5 +1,7 @@
 """GELU-gated feed-forward."""
 
+from functools import partial
+
 import jax
 
 from transformer_jax.model.ffn.base import Gated, ffns
@@ -13,5 +15,5 @@ class GEGLU(Gated):
 
     cost = "3 matrices, not 2"
 
-    def activation(self, h_BLF):
-        return jax.nn.gelu(h_BLF, approximate=self.approximate)
+    def activation(self):
+        return partial(jax.nn.gelu, approximate=self.approximate)

@@ -1,5 +1,7 @@
 """GELU feed-forward."""
 
+from functools import partial
+
 import jax
 
 from transformer_jax.model.ffn.base import Plain, ffns
@@ -13,5 +15,5 @@ class GELU(Plain):
 
     cost = "2 products with D x F matrices"
 
-    def activation(self, h_BLF):
-        return jax.nn.gelu(h_BLF, approximate=self.approximate)
+    def activation(self):
+        return partial(jax.nn.gelu, approximate=self.approximate)

@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from transformer_jax.model.base import constrain, fan_in
 from transformer_jax.model.ffn.base import FFN, ffns
+from transformer_jax.model.products import product
 from transformer_jax.shapes import Array, Bool, Float, Int, checked
 
 _ACTIVATIONS = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}
@@ -130,7 +131,7 @@ class MoE(FFN):
 
         real_BL = ctx.qseg_BL > 0
         # In float32: small errors change which experts are chosen (Fedus et al. 2021, sec. 2.4).
-        logits_BLE = jnp.einsum("BLD,DE->BLE", x_BLD.astype(jnp.float32), router_DE)
+        logits_BLE = product("BLD,DE->BLE", x_BLD.astype(jnp.float32), router_DE)
         gate_BLJ, expert_BLJ = route(logits_BLE, self.top)
         compute = self._all if self.capacity is None else self._limited
         y_BLD, kept_BLJ = compute(x_BLD, gate_BLJ.astype(x_BLD.dtype), expert_BLJ, real_BL, in_EDF, out_EFD)
@@ -164,9 +165,9 @@ class MoE(FFN):
         )
         x_EBCD = jnp.einsum("BLEC,BLD->EBCD", dispatch_BLEC, x_BLD)
         x_EBCD = constrain(x_EBCD, "act_expert", "act_group", None, "act_width")
-        h_EBCF = _ACTIVATIONS[self.act](jnp.einsum("EBCD,EDF->EBCF", x_EBCD, in_EDF))
+        h_EBCF = _ACTIVATIONS[self.act](product("EBCD,EDF->EBCF", x_EBCD, in_EDF))
         h_EBCF = constrain(h_EBCF, "act_expert", "act_group", None, "act_ffn")
-        y_EBCD = jnp.einsum("EBCF,EFD->EBCD", h_EBCF, out_EFD)
+        y_EBCD = product("EBCF,EFD->EBCD", h_EBCF, out_EFD)
         y_EBCD = constrain(y_EBCD, "act_expert", "act_group", None, "act_width")
         return jnp.einsum("BLEC,EBCD->BLD", combine_BLEC, y_EBCD), slot_BLJ < C
 

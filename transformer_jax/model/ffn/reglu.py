@@ -11,5 +11,5 @@ class ReGLU(Gated):
 
     cost = "3 matrices, not 2"
 
-    def activation(self, h_BLF):
-        return jax.nn.relu(h_BLF)
+    def activation(self):
+        return jax.nn.relu

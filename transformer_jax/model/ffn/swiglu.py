@@ -11,5 +11,5 @@ class SwiGLU(Gated):
 
     cost = "3 products with D x F matrices"
 
-    def activation(self, h_BLF):
-        return jax.nn.silu(h_BLF)
+    def activation(self):
+        return jax.nn.silu

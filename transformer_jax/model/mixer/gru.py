@@ -7,6 +7,7 @@ from flax import linen as nn
 from transformer_jax.model.base import constrain, fan_in
 from transformer_jax.model.mixer.base import mixers
 from transformer_jax.model.mixer.recurrent import Recurrent
+from transformer_jax.model.products import product
 from transformer_jax.model.recurrence import over_time
 from transformer_jax.shapes import Array, Float, checked
 
@@ -45,7 +46,7 @@ class GRU(Recurrent):
         hidden_D3D = constrain(self.weight("hidden", (D, 3, D), axes, fan_in(D), layer), None, None, None)
         # Without a named dimension: it is a bias, and no matrix that decays.
         bias_3D = self.weight("bias", (3, D), (None, None), nn.initializers.zeros, layer)
-        x_LB3D = jnp.einsum("BLD,DGE->LBGE", x_BLD, input_D3D, preferred_element_type=jnp.float32) + bias_3D
+        x_LB3D = product("BLD,DGE->LBGE", x_BLD, input_D3D, jnp.float32) + bias_3D
         h_LBD, state = over_time(
             lambda state, x_B3D: gru_cell(state, x_B3D, hidden_D3D),
             x_LB3D,
@@ -54,4 +55,4 @@ class GRU(Recurrent):
             reset_BL=reset_BL,
         )
         out_DD = self.weight("out", (D, D), (None, "width"), fan_in(D), layer)
-        return jnp.einsum("LBE,ED->BLD", h_LBD.astype(self.dtype), out_DD), state
+        return product("LBE,ED->BLD", h_LBD.astype(self.dtype), out_DD), state

@@ -1,9 +1,8 @@
 """`Headed`: recurrences with queries, keys and values of H heads."""
 
-import jax.numpy as jnp
-
 from transformer_jax.model.base import constrain, fan_in
 from transformer_jax.model.mixer.recurrent import Recurrent
+from transformer_jax.model.products import product
 
 
 class Headed(Recurrent):
@@ -19,7 +18,7 @@ class Headed(Recurrent):
         """x W, a vector of `size` per head."""
         D = self.arch.dims.width
         w_DHK = self.weight(name, (D, self.heads, size), ("width", "heads", "head_size"), fan_in(D), layer)
-        return constrain(jnp.einsum("BLD,DHK->BLHK", x_BLD, w_DHK), "act_batch", "act_length", "act_heads", None)
+        return constrain(product("BLD,DHK->BLHK", x_BLD, w_DHK), "act_batch", "act_length", "act_heads", None)
 
     def output(self, heads_BLHV, layer):
         """concat(heads) W_o, each head multiplied with its factor of `layer.heads`, if there are any."""
@@ -28,4 +27,4 @@ class Headed(Recurrent):
         if layer.heads is not None:
             heads_BLHV = heads_BLHV * layer.heads["attention"].astype(self.dtype)[:, None]
         out_HVD = self.weight("out", (H, V, D), ("heads", "head_size", "width"), fan_in(H * V), layer)
-        return jnp.einsum("BLHV,HVD->BLD", heads_BLHV, out_HVD)
+        return product("BLHV,HVD->BLD", heads_BLHV, out_HVD)

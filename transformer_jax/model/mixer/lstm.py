@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from transformer_jax.model.base import constrain, fan_in
 from transformer_jax.model.mixer.base import mixers
 from transformer_jax.model.mixer.recurrent import Recurrent
+from transformer_jax.model.products import product
 from transformer_jax.model.recurrence import over_time
 from transformer_jax.shapes import Array, Float, checked
 
@@ -53,7 +54,7 @@ class LSTM(Recurrent):
         hidden_D4D = constrain(self.weight("hidden", (D, 4, D), axes, fan_in(D), layer), None, None, None)
         # Without a named dimension: it is a bias, and no matrix that decays.
         bias_4D = self.weight("bias", (4, D), (None, None), forget_start, layer)
-        x_LB4D = jnp.einsum("BLD,DGE->LBGE", x_BLD, input_D4D, preferred_element_type=jnp.float32) + bias_4D
+        x_LB4D = product("BLD,DGE->LBGE", x_BLD, input_D4D, jnp.float32) + bias_4D
         h_LBD, state = over_time(
             lambda state, x_B4D: lstm_cell(state, x_B4D, hidden_D4D),
             x_LB4D,
@@ -62,4 +63,4 @@ class LSTM(Recurrent):
             reset_BL=reset_BL,
         )
         out_DD = self.weight("out", (D, D), (None, "width"), fan_in(D), layer)
-        return jnp.einsum("LBE,ED->BLD", h_LBD.astype(self.dtype), out_DD), state
+        return product("LBE,ED->BLD", h_LBD.astype(self.dtype), out_DD), state

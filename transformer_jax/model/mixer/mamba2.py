@@ -10,6 +10,7 @@ from transformer_jax.model.base import fan_in
 from transformer_jax.model.mixer.base import mixers
 from transformer_jax.model.mixer.recurrent import Recurrent
 from transformer_jax.model.norm import norms
+from transformer_jax.model.products import product
 from transformer_jax.model.recurrence import causal_convolution, recur, recur_flops
 
 
@@ -105,7 +106,7 @@ class Mamba2(Recurrent):
             mixed[name], state[name] = self.convolve(x_BLD, name, state[name], read, layer)
         in_dt_DH = self.weight("in_dt", (D, H), ("width", "heads"), fan_in(D), layer)
         dt_bias_H = self.weight("dt_bias", (H,), ("heads",), step_start, layer)
-        dt_BLH = jnp.einsum("BLD,DH->BLH", x_BLD, in_dt_DH, preferred_element_type=jnp.float32) + dt_bias_H
+        dt_BLH = product("BLD,DH->BLH", x_BLD, in_dt_DH, jnp.float32) + dt_bias_H
         dt_BLH = jax.nn.softplus(dt_BLH)
         a_H = jnp.exp(self.weight("a_log", (H,), ("heads",), rate_start, layer).astype(jnp.float32))
 
@@ -118,12 +119,12 @@ class Mamba2(Recurrent):
         norm = norms.build("rmsnorm(eps=1e-5)", arch=self.arch, name="norm")
         y_BLE = norm(y_BLHP.reshape(z_BLE.shape) * jax.nn.silu(z_BLE))
         out_ED = self.weight("out", (E, D), ("ffn", "width"), fan_in(E), layer)
-        return jnp.einsum("BLE,ED->BLD", y_BLE.astype(self.dtype), out_ED), state
+        return product("BLE,ED->BLD", y_BLE.astype(self.dtype), out_ED), state
 
     def project(self, x_BLD, name: str, size: int, axis: str, layer):
         """x W."""
         D = self.arch.dims.width
-        return jnp.einsum("BLD,DE->BLE", x_BLD, self.weight(name, (D, size), ("width", axis), fan_in(D), layer))
+        return product("BLD,DE->BLE", x_BLD, self.weight(name, (D, size), ("width", axis), fan_in(D), layer))
 
     def convolve(self, x_BLD, name: str, past_BPE, read, layer):
         """(silu(conv(x W) + b), the next past) of channel group `name`."""

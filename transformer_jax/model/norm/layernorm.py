@@ -1,10 +1,13 @@
 """Layer normalisation."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from transformer_jax.model.norm.base import Norm, norms
+from transformer_jax.model.products import keeping_inputs
 from transformer_jax.shapes import Array, Float, checked
 
 
@@ -30,4 +33,4 @@ class LayerNorm(Norm):
         D = x_BLD.shape[-1]
         scale_D = self.weight("scale", (D,), ("norm",), nn.initializers.ones)
         shift_D = self.weight("shift", (D,), ("norm",), nn.initializers.zeros)
-        return layernorm(x_BLD, scale_D, shift_D, self.eps)
+        return keeping_inputs(partial(layernorm, eps=self.eps))(x_BLD, scale_D, shift_D)

@@ -1,10 +1,13 @@
 """Root-mean-square normalisation."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from transformer_jax.model.norm.base import Norm, norms
+from transformer_jax.model.products import keeping_inputs
 from transformer_jax.shapes import Array, Float, checked
 
 
@@ -34,4 +37,4 @@ class RMSNorm(Norm):
         start = nn.initializers.zeros if self.centred else nn.initializers.ones
         dtype = jnp.float32 if self.centred else None  # 1 + g would lose the digits of a small g
         scale_D = self.weight("scale", (x_BLD.shape[-1],), ("norm",), start, dtype=dtype)
-        return rmsnorm(x_BLD, 1.0 + scale_D if self.centred else scale_D, self.eps)
+        return keeping_inputs(partial(rmsnorm, eps=self.eps))(x_BLD, 1.0 + scale_D if self.centred else scale_D)

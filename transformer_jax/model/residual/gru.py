@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from transformer_jax.model.base import fan_in
+from transformer_jax.model.products import product
 from transformer_jax.model.residual.base import PreNorm, residuals
 
 
@@ -27,7 +28,7 @@ class GRUGate(PreNorm):
 
         def matrix(of_BLD, name):
             weight_DD = self.weight(name, (D, D), ("width", None), fan_in(D), layer)
-            return jnp.einsum("BLD,DE->BLE", of_BLD, weight_DD)
+            return product("BLD,DE->BLE", of_BLD, weight_DD)
 
         bias_D = self.weight("update_bias", (D,), ("norm",), nn.initializers.constant(self.bias))
         reset_BLD = jax.nn.sigmoid(matrix(y_BLD, "reset_y") + matrix(x_BLD, "reset_x"))

@@ -1,10 +1,10 @@
 """A learned gate between a branch and its skip."""
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from transformer_jax.model.base import fan_in
+from transformer_jax.model.products import product
 from transformer_jax.model.residual.base import PreNorm, residuals
 
 
@@ -24,5 +24,5 @@ class Highway(PreNorm):
         D = stream.shape[-1]
         gate_DD = self.weight("gate", (D, D), ("width", None), fan_in(D), layer)
         bias_D = self.weight("gate_bias", (D,), ("norm",), nn.initializers.constant(self.bias))
-        gate_BLD = jax.nn.sigmoid(jnp.einsum("BLD,DE->BLE", stream, gate_DD) + bias_D)
+        gate_BLD = jax.nn.sigmoid(product("BLD,DE->BLE", stream, gate_DD) + bias_D)
         return gate_BLD * branch(self.normalise(stream)) + (1.0 - gate_BLD) * stream

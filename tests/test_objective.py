@@ -40,7 +40,7 @@ def test_exact_matches_are_counted_per_segment():
         predicted = targets.copy()
         for row, column in misses:
             predicted[row, column] = (predicted[row, column] + 1) % 9
-        return tuple(map(int, exact_matches(jnp.eye(9)[predicted], batch)))
+        return tuple(map(int, exact_matches(jnp.asarray(predicted == targets), batch)))
 
     assert count() == (4, 4)
     assert count((0, 2), (0, 1)) == count((0, 4)) == (3, 4)

@@ -15,7 +15,6 @@ from transformer_jax.model.arch import Arch
 from transformer_jax.model.mixer import mixers
 from transformer_jax.model.mixer.attention import Attention
 from transformer_jax.model.position import positions
-from transformer_jax.objective import cross_entropy
 from transformer_jax.plan.flow import Flow, Lookup, Product, follow
 from transformer_jax.plan.labels import BATCH, LAYERS, LENGTH, Labelled, named, plain
 from transformer_jax.train import traced_flops
@@ -49,18 +48,7 @@ def trace(step: Step, batch: Batch, hyper: Hyper) -> Traced:
 
     def forward(trained, rest, batch, hyper):
         def total(trained):
-            logits_BLV, aside = step.model.apply(
-                {"params": overlay(rest, trained)},
-                batch,
-                train=True,
-                dropout=hyper.dropout,
-                heads=hyper.heads,
-                rngs={"dropout": hyper.key},
-                mutable=["losses", "metrics"],
-            )
-            loss = cross_entropy(logits_BLV, batch, label_smoothing=hyper.label_smoothing, z_loss=hyper.z_loss)
-            extra = sum((jnp.sum(x) for x in jax.tree.leaves(aside.get("losses", {}))), jnp.float32(0))
-            return loss.total + extra * loss.tokens
+            return step.loss(overlay(rest, trained), batch, hyper.key, hyper)[0].total
 
         value, back = jax.vjp(total, trained)
         return back, value

@@ -25,7 +25,7 @@ from transformer_jax.train.step import Recipe, Step, TrainState
 
 # Keys of the model section that say how a model is trained or computed, or what is put on it, not what it is.
 _MAY_DIFFER = ("adapter", "head", "tied_embeddings", "vocab_multiple", "init_scale", "dropout", "head_mask")
-_MAY_DIFFER += ("dtype", "stack", "remat", "attention")
+_MAY_DIFFER += ("dtype", "stack", "remat", "attention", "logits_chunks")
 
 
 @dataclasses.dataclass(frozen=True)

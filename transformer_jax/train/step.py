@@ -14,10 +14,11 @@ from transformer_jax.model.adapter import adapters, of_adapter
 from transformer_jax.model.arch import Arch
 from transformer_jax.model.base import LAYERS, constrain
 from transformer_jax.model.family import families
-from transformer_jax.objective import Loss, cross_entropy, exact_matches
+from transformer_jax.objective import Loss, exact_matches
 from transformer_jax.parallel import rules
 from transformer_jax.shapes import Array
 from transformer_jax.train.hyper import Hyper
+from transformer_jax.train.loss import BatchLoss, mean_by_name
 from transformer_jax.train.optim import Optim, overlay, parameter_name, pick, trained_mask
 from transformer_jax.train.spikes import Running, Spikes, spikes
 from transformer_jax.train.spikes.base import KEEP, begin
@@ -85,7 +86,8 @@ class Step:
 
     def __init__(self, arch: Arch, recipe: Recipe):
         self.arch, self.recipe = arch, recipe
-        self.model = families.build(arch.family, arch=arch)
+        self.objective = BatchLoss(arch)
+        self.model = self.objective.model
 
     @cached_property
     def boxed_params(self):
@@ -172,19 +174,8 @@ class Step:
         """
 
         def total(trained, batch, key):
-            logits_BLV, aside = self.model.apply(
-                {"params": overlay(params, trained)},
-                batch,
-                train=True,
-                dropout=hyper.dropout,
-                heads=hyper.heads,
-                rngs={"dropout": key},
-                mutable=["losses", "metrics"],
-            )
-            loss = cross_entropy(logits_BLV, batch, label_smoothing=hyper.label_smoothing, z_loss=hyper.z_loss)
-            extra = sum((jnp.sum(x) for x in jax.tree.leaves(aside.get("losses", {}))), jnp.float32(0))
-            loss = loss.replace(total=loss.total + extra * loss.tokens)
-            return loss.total, (loss, mean_by_name(aside.get("metrics", {})))
+            loss, reported = self.loss(overlay(params, trained), batch, key, hyper)
+            return loss.total, (loss, reported)
 
         grad = jax.grad(total, has_aux=True)
         trained, parts = self.trained(params), self.recipe.accumulate
@@ -203,13 +194,29 @@ class Step:
         count = jnp.maximum(loss.tokens, 1.0)
         return loss, reported, jax.tree.map(lambda g: g / count, grads)
 
+    def loss(self, params, batch: Batch, key, hyper: Hyper) -> tuple[Loss, dict[str, Array]]:
+        """The loss sums of a micro-batch in training, and what variants report by name."""
+        loss, _, aside = self.objective(
+            params,
+            batch,
+            label_smoothing=hyper.label_smoothing,
+            z_loss=hyper.z_loss,
+            train=True,
+            dropout=hyper.dropout,
+            heads=hyper.heads,
+            rngs={"dropout": key},
+            mutable=["losses", "metrics"],
+        )
+        extra = sum((jnp.sum(x) for x in jax.tree.leaves(aside.get("losses", {}))), jnp.float32(0))
+        return loss.replace(total=loss.total + extra * loss.tokens), mean_by_name(aside.get("metrics", {}))
+
     def evaluate(self, params, heads, batch: Batch) -> Loss:
         """The loss sums of one batch, without dropout or smoothing, and how many examples are exactly right."""
 
         def loss(batch) -> Loss:
-            logits_BLV = self.model.apply({"params": params}, batch, heads=heads)
-            exact, examples = exact_matches(logits_BLV, batch)
-            return cross_entropy(logits_BLV, batch).replace(exact=exact, examples=examples)
+            loss, scored, _ = self.objective(params, batch, heads=heads, greedy=True)
+            exact, examples = exact_matches(scored.hit_BL, batch)
+            return loss.replace(exact=exact, examples=examples)
 
         if self.recipe.accumulate == 1:
             return loss(batch)
@@ -226,15 +233,6 @@ def left_out(state: TrainState):
 def spikes_skipped(state: TrainState):
     """How many updates were left out as spikes."""
     return jnp.zeros_like(state.skipped) if state.spikes is None else state.spikes.skipped
-
-
-def mean_by_name(tree) -> dict[str, Array]:
-    """What modules reported under one name, averaged over layers and modules: `{'ffn/router_entropy': …}`."""
-    found: dict[str, list] = {}
-    for path, value in jax.tree_util.tree_leaves_with_path(tree):
-        name = "/".join(part.key for part in path[-2:])
-        found.setdefault(name, []).append(jnp.mean(value))
-    return {name: jnp.mean(jnp.stack(values)) for name, values in sorted(found.items())}
 
 
 def in_stacks(boxed_params):

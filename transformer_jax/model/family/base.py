@@ -22,6 +22,7 @@ class Family(nn.Module):
     a batch without a source reads the one that the first call has cached.
 
     Attributes:
+      headless: returns what the head reads instead, (y_BLD, the table that logits are products with or None).
       stacks: class attribute: 'encoder', 'decoder' or both, in the order in which they are run.
       causal: class attribute: the stacks in which a position sees nothing behind it.
       reads_source: class attribute: whether the decoder reads an encoder's output.
@@ -30,6 +31,7 @@ class Family(nn.Module):
     """
 
     arch: Arch
+    headless: bool = False
 
     stacks: ClassVar[tuple[str, ...]]
     causal: ClassVar[frozenset[str]] = frozenset()
@@ -52,4 +54,5 @@ class Family(nn.Module):
     def logits(self, y_BLD, embedding: Embedding, seg_BL):
         """What the head makes of the last stack's output."""
         head: Head = heads.build(self.arch.parts.head, arch=self.arch, name="head")
-        return head(y_BLD, embedding.out() if head.reads_table else None, seg_BL)
+        table_VD = embedding.out() if head.reads_table else None
+        return (y_BLD, table_VD) if self.headless else head(y_BLD, table_VD, seg_BL)

@@ -2,4 +2,4 @@
 
 from transformer_jax.registry import Registry
 
-families = Registry("family", "transformer_jax.model.family", base_fields=("arch",))
+families = Registry("family", "transformer_jax.model.family", base_fields=("arch", "headless"))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from transformer_jax.model.base import Part, constrain, fan_in
+from transformer_jax.model.products import product
 from transformer_jax.registry import Registry
 
 heads = Registry("head", "transformer_jax.model.head", base_fields=("arch",))
@@ -37,7 +38,7 @@ class Head(Part):
 
     def over_vocabulary(self, y_BLD, table_VD):
         """float32 products with the rows of the table that stand for a token."""
-        logits_BLV = jnp.einsum("BLD,VD->BLV", y_BLD, table_VD, preferred_element_type=jnp.float32)
+        logits_BLV = product("BLD,VD->BLV", y_BLD, table_VD, jnp.float32)
         logits_BLV = logits_BLV[..., : self.arch.dims.vocab]
         return constrain(logits_BLV, "act_batch", "act_length", "act_vocab")
 
@@ -63,6 +64,8 @@ class Pooled(Head):
 
     def problems(self):
         found = [] if self.classes >= 2 else [f"classes={self.classes}: give 2 or more"]
+        if self.arch.execution.logits_chunks != 1:
+            found.append("it reads a segment's positions together: give model.logits_chunks=1")
         if not self.arch.parts.tied_embeddings:
             found.append("it reads no output matrix of the model's: give model.tied_embeddings=True")
         return found
@@ -72,7 +75,7 @@ class Pooled(Head):
         D = self.arch.dims.width
         out_DC = self.weight("out", (D, self.classes), ("width", None), fan_in(D))
         bias_C = self.weight("out_bias", (self.classes,), (None,), nn.initializers.zeros, dtype=jnp.float32)
-        logits_BLC = jnp.einsum("BLD,DC->BLC", pooled_BLD, out_DC, preferred_element_type=jnp.float32)
+        logits_BLC = product("BLD,DC->BLC", pooled_BLD, out_DC, jnp.float32)
         return logits_BLC + bias_C
 
     def flops(self, length):

@@ -5,6 +5,7 @@ from flax import linen as nn
 
 from transformer_jax.model.base import fan_in
 from transformer_jax.model.head.base import Pooled, heads
+from transformer_jax.model.products import product
 from transformer_jax.shapes import Array, Float, Int, checked
 
 
@@ -29,7 +30,7 @@ class First(Pooled):
         D = self.arch.dims.width
         dense_DE = self.weight("dense", (D, D), ("width", None), fan_in(D))
         bias_E = self.weight("dense_bias", (D,), ("norm",), nn.initializers.zeros)
-        pooled_BLE = jnp.tanh(jnp.einsum("BLD,DE->BLE", first_of_segment(y_BLD, seg_BL), dense_DE) + bias_E)
+        pooled_BLE = jnp.tanh(product("BLD,DE->BLE", first_of_segment(y_BLD, seg_BL), dense_DE) + bias_E)
         return self.classify(pooled_BLE)
 
     def flops(self, length):

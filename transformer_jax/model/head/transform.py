@@ -1,12 +1,12 @@
 """BERT's head for masked tokens."""
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from transformer_jax.model.base import fan_in
 from transformer_jax.model.head.base import Head, heads
 from transformer_jax.model.norm import norms
+from transformer_jax.model.products import product
 
 
 @heads.register("transform")
@@ -27,7 +27,7 @@ class Transform(Head):
     def __call__(self, y_BLD, table_VD, seg_BL):
         D = self.arch.dims.width
         dense_DE = self.weight("dense", (D, D), ("width", None), fan_in(D))
-        h_BLE = jnp.einsum("BLD,DE->BLE", y_BLD, dense_DE) + self.weight(
+        h_BLE = product("BLD,DE->BLE", y_BLD, dense_DE) + self.weight(
             "dense_bias", (D,), ("norm",), nn.initializers.zeros
         )
         h_BLE = jax.nn.gelu(h_BLE, approximate=self.approximate)

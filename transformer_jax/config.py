@@ -22,9 +22,8 @@ LARGEST, GREATEST, LONGEST = 2**31 - 1, 3e38, 100_000  # of whole numbers and ot
 
 CHOICES = {
     "model.dtype": ("float32", "bfloat16"),
-    "model.stack": ("scan", "unroll"),
+    "model.stack": ("auto", "scan", "unroll"),
     "model.remat": ("none", "full", "dots"),
-    "model.attention": ("auto", "plain", "xla", "cudnn"),
 }
 
 
@@ -91,9 +90,10 @@ def _model() -> ConfigDict:
     m.init_scale = 1.0  # factor of the initial values of all matrices inside of the stacks
     m.dropout = 0.0  # on embeddings and on every sublayer's output
     m.dtype = "float32"  # of the computation; parameters are always float32
-    m.stack = "scan"  # scan over layers (compile time constant in depth) or unroll
+    m.stack = "auto"  # layers: scan (compile time constant in depth), unroll, or auto (arch.resolve_stack)
     m.remat = "none"  # what is recomputed in the backward pass: none, full, dots (keeps matmul results)
-    m.attention = "auto"  # kernel: auto (by platform), plain (reference), xla, cudnn
+    m.logits_chunks = 1  # logits are made for length / logits_chunks positions at a time; 1 holds all of them at once
+    m.attention = "auto"  # spec of a kernel: auto (by platform), plain (reference), blocks, xla, cudnn
     return m
 
 
@@ -141,6 +141,8 @@ def smoke(config: ConfigDict) -> ConfigDict:
     data.source_length = min(data.source_length, 64)
     train.steps, train.eval_every, train.eval_batches, train.steps_per_dispatch = 8, 4, 2, 2
     config.optim.warmup_steps, config.optim.accumulate = 2, 1
+    if model.stack == "auto":
+        model.stack = "scan"  # which compiles faster
     config.run.log_every, config.run.checkpoint_every = 2, 4
     return config
 

@@ -11,11 +11,12 @@ from transformer_jax import combinations, data
 from transformer_jax import config as config_lib
 from transformer_jax.data.views.base import views
 from transformer_jax.errors import UserError
-from transformer_jax.model.arch import Arch, cudnn_problems
+from transformer_jax.model.arch import Arch
 from transformer_jax.model.embedding import embeddings
 from transformer_jax.model.family import families
 from transformer_jax.model.ffn import ffns
 from transformer_jax.model.head import heads
+from transformer_jax.model.kernel import kernels
 from transformer_jax.parallel import rules
 from transformer_jax.parallel.mesh import axis_sizes
 from transformer_jax.registry import parse_pattern, parse_spec
@@ -24,7 +25,7 @@ from transformer_jax.train.spikes import spikes
 from transformer_jax.train.step import boxed_params, finetuning_problems
 
 _POSITIVE = {
-    "model": ("layers", "encoder_layers", "width", "heads", "ffn_size", "vocab_multiple"),
+    "model": ("layers", "encoder_layers", "width", "heads", "ffn_size", "vocab_multiple", "logits_chunks"),
     "optim": ("learning_rate", "eps", "accumulate"),
     "train": ("steps", "eval_every", "steps_per_dispatch"),
     "run": ("log_every", "checkpoint_every", "keep_checkpoints"),
@@ -175,6 +176,12 @@ def _mesh_problems(config, n_devices: int, platform: str) -> list[str]:
             f"data.batch_size={rows} cannot be divided into optim.accumulate={parts} micro-batches over "
             f"{shards} devices (mesh data x fsdp x expert): give a multiple of {parts * shards}"
         )
+    positions, chunks = config.data.length // sizes["context"], config.model.logits_chunks
+    if positions % chunks:
+        found.append(
+            f"model.logits_chunks={chunks} does not divide the {positions} positions of a row on each device "
+            "(data.length / mesh.context): give a divisor, or 1"
+        )
     for key in ("length", "source_length"):
         if config.data[key] % sizes["context"]:
             found.append(f"data.{key}={config.data[key]} cannot be divided over mesh.context={sizes['context']}")
@@ -186,9 +193,9 @@ def _mesh_problems(config, n_devices: int, platform: str) -> list[str]:
     if sizes["expert"] > 1 and not any("experts" in ffns.options(spec) for spec in parse_pattern(config.model.ffn)):
         found.append(f"mesh.expert={sizes['expert']}: model.ffn={config.model.ffn!r} has no experts; give 1")
     found += combinations.mesh_problems(config, sizes)
-    if config.model.attention == "cudnn":
-        why = cudnn_problems(config, platform)
-        found += [f"model.attention='cudnn' cannot be used: {reason}; give auto" for reason in why]
+    if config.model.attention != "auto":
+        why = kernels.build(config.model.attention).problems(config, platform)
+        found += [f"model.attention={config.model.attention!r} cannot be used: {reason}; give auto" for reason in why]
     return found
 
 

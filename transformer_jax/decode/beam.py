@@ -15,6 +15,7 @@ from transformer_jax.decode.sampling import Sampling, mark_seen, penalise
 from transformer_jax.decode.written import is_end
 from transformer_jax.errors import UserError
 from transformer_jax.model.arch import Arch
+from transformer_jax.model.layers import split
 from transformer_jax.shapes import Array
 
 _NEVER = -1e9  # the score of what must not be chosen
@@ -94,6 +95,7 @@ class _Search:
 def _search(
     arch: Arch, params, prompt: Batch, done_B, limit, divisor_T, *, beams, sampling, room, eos, early_stopping, heads
 ) -> Hypotheses:
+    arch, params = split(arch, params)
     B, L = prompt.tokens_BL.shape
     logits_BV, cache, length_B = prefill(arch, params, prompt, L + room, heads)
     V = logits_BV.shape[-1]

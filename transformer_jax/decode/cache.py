@@ -1,4 +1,7 @@
-"""A model that reads on where it stopped, and its cache as a whole: other rows of it, and entries taken back."""
+"""A model that reads on where it stopped, and its cache as a whole: other rows of it, and entries taken back.
+
+The model is one whose layers are apart (`model.layers.split`): rows are the first axis of all that is cached.
+"""
 
 from functools import partial
 
@@ -7,8 +10,8 @@ import jax.numpy as jnp
 
 from transformer_jax.batch import Batch
 from transformer_jax.model.arch import Arch
-from transformer_jax.model.base import LAYERS
 from transformer_jax.model.family import families
+from transformer_jax.model.head import heads as head_registry
 
 
 def prefill(arch: Arch, params, prompt: Batch, slots: int, heads=None):
@@ -21,10 +24,15 @@ def prefill(arch: Arch, params, prompt: Batch, slots: int, heads=None):
     Returns:
       logits_BV of the token behind each prompt, the cache, and length_B of the prompts.
     """
-    logits_BLV, cache = _apply(arch, slots, heads)({"params": params}, prompt)
+    # Logits of one position a row: those of all would be the largest array there is.
+    (y_BLD, table_VD), cache = _apply(arch, slots, heads, headless=True)({"params": params}, prompt)
     length_B = (prompt.segments_BL > 0).sum(-1).astype(jnp.int32)
-    logits_BV = jnp.take_along_axis(logits_BLV, length_B[:, None, None] - 1, axis=1)[:, 0]
-    return logits_BV, cache, length_B
+    last_B1 = length_B[:, None] - 1
+    y_B1D = jnp.take_along_axis(y_BLD, last_B1[..., None], axis=1)
+    head = head_registry.build(arch.parts.head, arch=arch, parent=None)
+    segments_B1 = jnp.take_along_axis(jnp.asarray(prompt.segments_BL), last_B1, axis=1)
+    logits_B1V = head.apply({"params": params.get("head", {})}, y_B1D, table_VD, segments_B1)
+    return logits_B1V[:, 0], cache, length_B
 
 
 def read_on(arch: Arch, params, cache, tokens_BL, position_B, *, parts: bool, heads=None):
@@ -43,8 +51,8 @@ def read_on(arch: Arch, params, cache, tokens_BL, position_B, *, parts: bool, he
     return _apply(arch, slots, heads)({"params": params, **cache}, batch)
 
 
-def _apply(arch: Arch, slots: int, heads):
-    model = families.build(arch.family, arch=arch)
+def _apply(arch: Arch, slots: int, heads, headless: bool = False):
+    model = families.build(arch.family, arch=arch, headless=headless)
     return partial(model.apply, mutable=["cache"], heads=heads, cache_len=slots)
 
 
@@ -58,7 +66,7 @@ def take_rows(cache, row_R, *, with_memory: bool):
     def take(path, leaf):
         if leaf.ndim == 0 or (_is_memory(path) and not with_memory):
             return leaf
-        return jnp.take(leaf, row_R, axis=_batch_axis(path))
+        return jnp.take(leaf, row_R, axis=0)
 
     return jax.tree_util.tree_map_with_path(take, cache)
 
@@ -80,11 +88,9 @@ def take_back(cache, valid_B, kept_B, window: int):
             return used_B.max()
         if _is_memory(path):
             return leaf
-        axis = _batch_axis(path)
-        new = jax.lax.dynamic_slice_in_dim(leaf, cursor, window, axis=axis + 1)
+        new = jax.lax.dynamic_slice_in_dim(leaf, cursor, window, axis=1)
         # Inside the vmap the batch axis is gone, and the slots are at its place.
-        write = partial(jax.lax.dynamic_update_slice_in_dim, axis=axis)
-        leaf = jax.vmap(write, in_axes=(axis, axis, 0), out_axes=axis)(leaf, new, valid_B)
+        leaf = jax.vmap(partial(jax.lax.dynamic_update_slice_in_dim, axis=0))(leaf, new, valid_B)
         if _name(path) == "segments":
             leaf = jnp.where(jnp.arange(leaf.shape[1]) < used_B[:, None], leaf, 0)
         return leaf
@@ -103,8 +109,3 @@ def _name(path) -> str:
 def _is_memory(path) -> bool:
     """Whether it was read of the source, once."""
     return "memory" in _names(path)
-
-
-def _batch_axis(path) -> int:
-    """Layers come first where there are any."""
-    return 1 if LAYERS in _names(path) else 0

@@ -12,6 +12,7 @@ from transformer_jax.decode.prompts import bucket, row_keys
 from transformer_jax.decode.sampling import Sampling, mark_seen, next_token
 from transformer_jax.decode.written import Written
 from transformer_jax.model.arch import Arch
+from transformer_jax.model.layers import split
 from transformer_jax.shapes import Array
 
 
@@ -44,6 +45,7 @@ def start(arch: Arch, params, prompt: Batch, key_B, done_B, limit, *, sampling: 
       limit: tokens per row at most, a number or one for each; data, so that one program serves all.
       room: tokens that there is room for, at least the limit.
     """
+    arch, params = split(arch, params)
     # The last token is never read again, but `room` and the width of prompts are powers of two: one slot more or less.
     logits_BV, cache, length_B = prefill(arch, params, prompt, prompt.tokens_BL.shape[1] + room, heads)
     seen_BV = None
@@ -58,6 +60,7 @@ def start(arch: Arch, params, prompt: Batch, key_B, done_B, limit, *, sampling: 
 @partial(jax.jit, static_argnames=("arch", "sampling", "eos"), donate_argnames="state")
 def advance(arch: Arch, params, state: Writing, until, *, sampling: Sampling, eos, heads=None) -> Writing:
     """Goes on until every row is done or has `until` tokens. The state is donated."""
+    arch, params = split(arch, params)
 
     def unfinished(state):
         return (~state.written.done_B & (state.written.count_B < until)).any()

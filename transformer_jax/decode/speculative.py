@@ -12,6 +12,7 @@ from transformer_jax.decode.sampling import Sampling, final_logits, mark_seen, n
 from transformer_jax.decode.written import Written
 from transformer_jax.model.arch import Arch
 from transformer_jax.model.ffn import ffns
+from transformer_jax.model.layers import split
 from transformer_jax.model.mixer import mixers
 from transformer_jax.model.mixer.recurrent import Recurrent
 from transformer_jax.model.position import positions
@@ -86,6 +87,7 @@ def start(arches, params, prompts, key_B, done_B, limit, *, sampling: Sampling, 
       limit, room: tokens per row at most, and tokens that there is room for.
       window: how many tokens are written ahead.
     """
+    arches, params = zip(*map(split, arches, params), strict=True)
     readers = []
     for arch, own, prompt, mask in zip(arches, params, prompts, heads, strict=True):
         slots = prompt.tokens_BL.shape[1] + room + window + 1
@@ -114,6 +116,7 @@ def advance(
     arches, params, state: Speculating, until, limit, *, sampling: Sampling, window, eos, heads=(None, None)
 ) -> Speculating:
     """Goes on in rounds until every row is done or has at least `until` tokens. The state is donated."""
+    arches, params = zip(*map(split, arches, params), strict=True)
 
     def unfinished(state):
         return (~state.written.done_B & (state.written.count_B < until)).any()

@@ -8,8 +8,9 @@ from ml_collections import ConfigDict
 from transformer_jax.combinations import part_problems, spec_problems
 from transformer_jax.errors import UserError
 from transformer_jax.model.arch import Arch
-from transformer_jax.model.base import LAYERS, SLOT
+from transformer_jax.model.base import LAYERS
 from transformer_jax.model.heads import Masks
+from transformer_jax.model.layers import stacked, unstacked
 from transformer_jax.model.mixer import mixers
 from transformer_jax.parallel.rules import is_boxed, unbox
 from transformer_jax.registry import format_spec, parse_spec
@@ -52,14 +53,14 @@ def prune(config: ConfigDict, params, masks: Masks, *, vocab: int) -> tuple[Conf
     axes = jax.tree.map(lambda leaf: leaf.names if is_boxed(leaf) else (), boxed_params(old), is_leaf=is_boxed)
     small = dict(params)
     for stack in old.stacks:
-        layers = _unstacked(params[stack][LAYERS], old.of(stack).parts.period)
-        names = _unstacked(axes[stack][LAYERS], old.of(stack).parts.period, depth=len(layers))
+        layers = unstacked(params[stack][LAYERS], old.of(stack).parts.period)
+        names = unstacked(axes[stack][LAYERS], old.of(stack).parts.period, depth=len(layers))
         for n, layer in enumerate(layers):
             for sublayer in masks[stack]:
                 before, after = _kept(old, stack, sublayer, n), kept[stack, sublayer][n]
                 if before:  # else the mixer has no heads, and stays
                     layer[sublayer] = _cut(layer[sublayer], names[n][sublayer], before, after) if after else {}
-        small[stack] = params[stack] | {LAYERS: _stacked(layers, new.of(stack).parts.period)}
+        small[stack] = params[stack] | {LAYERS: stacked(layers, new.of(stack).parts.period)}
     shapes, wanted = (jax.tree.map(jnp.shape, tree) for tree in (small, unbox(boxed_params(new))))
     if shapes != wanted:
         raise UserError(f"model.mixer={config.model.mixer!r} has parameters between its heads, which cannot be cut")
@@ -103,23 +104,3 @@ def _cut(tree, names, before: tuple[int, ...], after: tuple[int, ...]):
         return leaf
 
     return jax.tree.map(cut, tree, names)
-
-
-def _unstacked(layers, period: int, depth: int | None = None) -> list[dict]:
-    """A tree per layer, from what the scan over groups of `period` has stacked; axis names lose 'layers'."""
-    slots = [layers] if period == 1 else [layers[f"{SLOT}{slot}"] for slot in range(period)]
-    is_names = depth is not None
-    leaf_of = (lambda leaf, group: leaf[1:]) if is_names else (lambda leaf, group: leaf[group])
-    depth = period * len(jax.tree.leaves(slots[0])[0]) if depth is None else depth
-    is_leaf = (lambda x: isinstance(x, tuple)) if is_names else None
-    return [
-        jax.tree.map(lambda leaf, n=n: leaf_of(leaf, n // period), slots[n % period], is_leaf=is_leaf)
-        for n in range(depth)
-    ]
-
-
-def _stacked(layers: list[dict], period: int) -> dict:
-    """The inverse of `_unstacked`."""
-    layers = [{name: part for name, part in layer.items() if part} for layer in layers]
-    slots = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers[slot::period]) for slot in range(period)]
-    return slots[0] if period == 1 else {f"{SLOT}{slot}": tree for slot, tree in enumerate(slots)}

@@ -4,7 +4,10 @@ import math
 from dataclasses import dataclass, replace
 
 from transformer_jax.model.family.registry import families
+from transformer_jax.model.kernel import resolve
 from transformer_jax.registry import parse_pattern
+
+UNROLLED = 12  # layers that 'auto' unrolls at most
 
 # Keys of `Parts` that may differ from layer to layer.
 PATTERNED = ("position", "mixer", "encoder_mixer", "cross_mixer", "ffn")
@@ -67,9 +70,10 @@ class Execution:
     """How it is computed, which does not change what is computed (but for rounding)."""
 
     dtype: str
-    stack: str
+    stack: str  # scan or unroll: 'auto' has been resolved; split: every layer has parameters and cache of its own
     remat: str
-    attention: str  # plain, xla or cudnn: 'auto' has been resolved
+    attention: str  # spec of a kernel: 'auto' has been resolved
+    logits_chunks: int = 1
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,10 @@ class Arch:
     def depth(self, stack: str) -> int:
         """The number of layers of 'encoder' or 'decoder'."""
         return {"encoder": self.encoder_layers, "decoder": self.layers}[stack]
+
+    def period(self, stack: str) -> int:
+        """How many layers a step of the scan over layers has, of the architecture as `stack` sees it."""
+        return self.depth(stack) if self.execution.stack == "split" else self.parts.period
 
     @property
     def stacks(self) -> tuple[str, ...]:
@@ -120,7 +128,7 @@ class Arch:
         Args:
           config: the complete ConfigDict (its `model` and `data` sections are read).
           vocab: the tokenizer's vocabulary size.
-          platform: 'cpu', 'gpu' or 'tpu', which resolves `model.attention='auto'`.
+          platform: 'cpu', 'gpu' or 'tpu', which resolves `model.attention='auto'` and `model.stack='auto'`.
         """
         m = config.model
         head_size = m.head_size if m.head_size is not None else m.width // m.heads
@@ -148,30 +156,22 @@ class Arch:
                 m.bias,
                 m.tied_embeddings,
             ),
-            execution=Execution(m.dtype, m.stack, m.remat, resolve_attention(config, platform)),
+            execution=Execution(
+                m.dtype, resolve_stack(config, platform), m.remat, resolve(config, platform), m.logits_chunks
+            ),
         )
 
 
-def resolve_attention(config, platform: str) -> str:
-    """The kernel that 'auto' stands for: cuDNN's fused one where it can run, else XLA's."""
-    if config.model.attention != "auto":
-        return config.model.attention
-    return "xla" if cudnn_problems(config, platform) else "cudnn"
+def resolve_stack(config, platform: str) -> str:
+    """What `model.stack` stands for.
 
-
-def cudnn_problems(config, platform: str) -> list[str]:
-    """Why cuDNN's fused attention cannot compute this config (the conditions of `jax.nn`'s backend)."""
-    m, d = config.model, config.data
-    head_size = m.head_size if m.head_size is not None else m.width // m.heads
-    found = []
-    if platform != "gpu":
-        found.append(f"the platform is {platform}, not gpu")
-    if m.dtype != "bfloat16":
-        found.append(f"model.dtype is {m.dtype}, not bfloat16")
-    if head_size % 8 or head_size > 128:
-        found.append(f"the head size is {head_size}, no multiple of 8 up to 128")
-    if d.length % 2 or d.source_length % 2:
-        found.append(f"rows of {d.length} and {d.source_length} tokens are not both even")
-    if config.mesh.context != 1:
-        found.append(f"mesh.context is {config.mesh.context}, not 1")
-    return found
+    On CPUs, the only devices that this was measured on (benchmarks/RESULTS.md), unrolled layers are faster while there
+    are few of them. Elsewhere, and where layers are computed again in the backward pass, which XLA:CPU undoes when they
+    are unrolled, layers are scanned.
+    """
+    m = config.model
+    if m.stack != "auto":
+        return m.stack
+    stacks = families.lookup(m.family).stacks
+    deepest = max({"encoder": m.encoder_layers, "decoder": m.layers}[stack] for stack in stacks)
+    return "unroll" if platform == "cpu" and m.remat == "none" and deepest <= UNROLLED else "scan"

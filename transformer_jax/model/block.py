@@ -72,7 +72,7 @@ class Group(nn.Module):
 
     @nn.compact
     def __call__(self, carry, layer_P: Layer, ctxs: dict[str, Context], xctx: Context | None, memory_BMD):
-        for slot in range(self.arch.parts.period):
+        for slot in range(self.arch.period(self.stack)):
             block = self.block(self.arch.at(slot), self.stack, self.causal, self.crossing, name=f"{SLOT}{slot}")
             carry, _ = block(carry, jax.tree.map(lambda x, slot=slot: x[slot], layer_P), ctxs, xctx, memory_BMD)
         return carry, None

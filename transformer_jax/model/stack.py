@@ -96,12 +96,14 @@ class Stack(nn.Module):
 
     def _scanned(self):
         arch = self.arch.of(self.stack)
-        period = arch.parts.period
+        period = arch.period(self.stack)
         execution = arch.execution
         block = Block
         if execution.remat != "none":
             # Inside a scan XLA cannot undo the recomputation, so the barrier against it would only cost time.
             block = nn.remat(Block, policy=_REMAT[execution.remat], prevent_cse=execution.stack == "unroll")
+        if execution.stack == "split":
+            return Group(arch, self.stack, self.causal, self.crossing, block, name=LAYERS)
         length = arch.depth(self.stack) // period
         scanned = nn.scan(
             block if period == 1 else Group,
@@ -117,7 +119,7 @@ class Stack(nn.Module):
 
     def _layers(self, train: bool, dropout, heads) -> tuple[Layer, Layer]:
         """The layers' own data, stacked as the scan takes them, and the same for the embedding below them."""
-        depth, period = self.arch.depth(self.stack), self.arch.of(self.stack).parts.period
+        depth, period = self.arch.depth(self.stack), self.arch.of(self.stack).period(self.stack)
         index_N = jnp.arange(depth)
         layer_N, below = Layer(index_N, heads=heads, training=train), Layer(jnp.int32(-1), training=train)
         if self.is_initializing() or train:
@@ -127,7 +129,7 @@ class Stack(nn.Module):
         if dropout is not None and not self.is_initializing():
             layer_N = layer_N.replace(dropout=jnp.full(depth, dropout, jnp.float32))
             below = below.replace(dropout=jnp.float32(dropout))
-        if period > 1:
+        if self.arch.execution.stack != "split" and period > 1:
             layer_N = jax.tree.map(lambda x: x.reshape(depth // period, period, *x.shape[1:]), layer_N)
         return layer_N, below
 
@@ -156,6 +158,7 @@ class Stack(nn.Module):
             qparts_BL=parts_BL,
             cursor=cursor,
             cache_len=cache_len,
+            ordered=self.causal and cache_len is None,
         )
 
     def _cross_context(self, memory: Memory | None, own: Context) -> Context:

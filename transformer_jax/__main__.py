@@ -50,11 +50,13 @@ def main(argv: list[str] | None = None) -> int:
 
 def inspect_heads(args, overrides) -> None:
     """Ranks the heads of a trained run, and shows the loss as they are removed."""
+    from transformer_jax import compilation
     from transformer_jax.inspect.picture import draw
     from transformer_jax.inspect.run import inspect_heads as look
     from transformer_jax.study.report.charts import require
 
     require()
+    compilation.keep()
     report = look(args.workdir, split=args.split, batches=args.batches)
     print(f"{'head':24}{'importance':>12}{'loss without it':>18}")
     for head in reversed(report.order("importance")):
@@ -70,8 +72,10 @@ def inspect_heads(args, overrides) -> None:
 
 def inspect_prune(args, overrides) -> None:
     """Makes a run directory with a smaller model, the heads that matter least taken out."""
+    from transformer_jax import compilation
     from transformer_jax.inspect.run import prune_run
 
+    compilation.keep()
     told = prune_run(args.workdir, args.out, keep=args.keep, by=args.by, split=args.split, batches=args.batches)
     before, after = told["parameters"]
     print(f"{told['kept']} of {told['heads']} heads kept: {before:,} -> {after:,} parameters")

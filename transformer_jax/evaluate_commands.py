@@ -9,6 +9,7 @@ _WIDTH = 14
 
 def evaluate(args, overrides) -> None:
     """Scores a trained run on a split beside what is trivial: losses, length sets, classes, answers."""
+    from transformer_jax import compilation
     from transformer_jax.evaluate.run import evaluate_run
     from transformer_jax.files import write_json
 
@@ -19,6 +20,7 @@ def evaluate(args, overrides) -> None:
         raise UserError(f"--harness_include={args.harness_include} is for --harness_tasks: give tasks, too")
     if args.window is not None and args.stride is None:
         raise UserError(f"--window={args.window} is of the sliding window: give --stride=1 to {args.window}, too")
+    compilation.keep()
     split = args.split or "test"
     found = evaluate_run(
         args.workdir, split, limit=args.limit, max_new=args.max_new, stride=args.stride, window=args.window
@@ -74,9 +76,11 @@ def _harness(args) -> None:
                 f"--{name}={value} with --harness_tasks: the tasks say what is read and written; leave it out "
                 "(--limit and --window are accepted)"
             )
+    from transformer_jax import compilation
     from transformer_jax.evaluate.harness import evaluate_tasks
     from transformer_jax.files import write_json
 
+    compilation.keep()
     tasks = [task.strip() for task in args.harness_tasks.split(",")]
     found = evaluate_tasks(
         args.workdir, tasks, include=args.harness_include, limit=args.limit or None, window=args.window

@@ -10,6 +10,7 @@ _FILTERS = ("top_k", "top_p", "min_p")  # of what is drawn
 
 def generate(args, overrides) -> None:
     """Continues or answers prompts with a trained run."""
+    from transformer_jax import compilation
     from transformer_jax.decode import Beams, Generator, Sampling, load_run
 
     filters = {name: value for name in _FILTERS if (value := getattr(args, name)) is not None}
@@ -26,6 +27,7 @@ def generate(args, overrides) -> None:
     prompts = args.prompt or [line.rstrip("\n") for line in sys.stdin]
     if not prompts:
         raise UserError("no prompt: give --prompt=TEXT (as often as you like), or lines on standard input")
+    compilation.keep()
     draft = None if args.draft is None else load_run(args.draft)
     generator = Generator.of(load_run(args.workdir), draft, ahead)
     given = dict(max_new=args.max_new, sampling=sampling, stop=args.stop)

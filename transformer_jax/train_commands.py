@@ -37,6 +37,7 @@ def train(args, overrides) -> int:
     if given:
         raise UserError(f"{', '.join(given)} without --launcher=slurm: nothing is submitted")
     with _terminable():
+        from transformer_jax import compilation
         from transformer_jax.evaluate.answers import score
         from transformer_jax.parallel import distributed
         from transformer_jax.train.loop import train as run
@@ -45,6 +46,7 @@ def train(args, overrides) -> int:
         distributed.start(args.coordinator, args.processes, args.process, heartbeat=heartbeat(config.run.watchdog))
         if not distributed.is_first():
             logging.getLogger().setLevel(logging.ERROR)  # the same warnings from each would be too many
+        compilation.keep()
         result = run(config, workdir, score=score, leaves=True, allow_changes=args.allow_changes)
     if distributed.is_first():
         _tell(result, workdir)

@@ -166,6 +166,8 @@ def test_a_worker_that_refuses_says_why(tmp_path, monkeypatch, workers):
 def test_real_runs_are_trained_by_real_workers(tmp_path, monkeypatch):
     """`study work` in processes of its own, with what trains by default, once killed; alone it comes to the same."""
     monkeypatch.undo()  # the grouping is the trainer's own
+    monkeypatch.setenv("TRANSFORMER_JAX_COMPILATION_CACHE", "on")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     monkeypatch.setattr(local, "gpus", lambda: [])
     made = real_study()
     told = []
@@ -191,7 +193,7 @@ def test_real_runs_are_trained_by_real_workers(tmp_path, monkeypatch):
     both = zip(Store(tmp_path / "local").runs(), Store(tmp_path / "alone").runs(), strict=True)
     for one, other in both:
         assert one.result["metrics"] == pytest.approx(other.result["metrics"], rel=1e-5)
-    assert list((tmp_path / "local" / "cache").iterdir())
+    assert list((tmp_path / "caches").glob("transformer_jax/compiled/*"))
 
 
 def real_study():

@@ -6,7 +6,6 @@ runs/TRIAL/             a run directory of `train`: config.json, metrics.jsonl, 
 runs/TRIAL/error.txt    the traceback, if the run raised
 launches.jsonl          a line for each time that the study was started
 logs/, slurm/           what workers of launchers wrote
-cache/                  compiled programs; can be deleted while nothing runs
 report/                 what `write_report` writes; can be deleted at any time
 """
 

@@ -5,9 +5,7 @@ trains it; what is done is read again once the lock is there.
 """
 
 import contextlib
-import hashlib
 import math
-import platform
 import signal
 import threading
 import traceback
@@ -50,7 +48,7 @@ def work(store: Store, trainer: Trainer | None, tell: Callable[[str], None]) -> 
     """
     failed, tried = [], set()
     clock = _Clock(store)
-    with _terminable(), _environment(store, trainer) as (train, rounds):
+    with _terminable(), _environment(trainer) as (train, rounds):
         while True:
             with _free_unit(store, tried) as unit:
                 if unit is None:
@@ -230,35 +228,17 @@ class _Clock:
 
 
 @contextlib.contextmanager
-def _environment(store: Store, trainer: Trainer | None) -> Iterator[tuple[Trainer, Rounds]]:
+def _environment(trainer: Trainer | None) -> Iterator[tuple[Trainer, Rounds]]:
     """The trainer, and how it splits units; its compiled programs are kept for other workers and later starts."""
     if trainer is not None:
         yield trainer, getattr(trainer, "rounds", lambda configs: [list(range(len(configs)))])
         return
-    import jax
-    from jax.experimental.compilation_cache import compilation_cache
-
+    from transformer_jax import compilation
     from transformer_jax.evaluate.answers import score
     from transformer_jax.train.population import rounds, train_unit
 
-    before = jax.config.jax_compilation_cache_dir
-    if before is None:
-        jax.config.update("jax_compilation_cache_dir", str((store.directory / "cache" / _processor()).absolute()))
-        compilation_cache.reset_cache()
-    try:
+    with compilation.kept():
         yield partial(train_unit, score=score), rounds
-    finally:
-        if before is None:
-            jax.config.update("jax_compilation_cache_dir", None)
-            compilation_cache.reset_cache()
-
-
-def _processor() -> str:
-    """A name for what this processor can do: a program compiled for a newer one would crash on an older one."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    features = sorted({line for line in lines if line.startswith(("flags", "Features"))})
-    return f"{platform.machine()}-{hashlib.sha256(' '.join(features).encode()).hexdigest()[:8]}"
 
 
 @contextlib.contextmanager

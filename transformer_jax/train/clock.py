@@ -10,21 +10,25 @@ class Clock:
 
     Attributes:
       tokens: of the present window.
+      waited: seconds of it in which the devices may have had nothing to do because batches were not ready.
+      waiting: their share of the last window, at most.
       total: seconds of training in all windows so far.
     """
 
     def __init__(self):
         self.tokens, self.total = 0, 0.0
+        self.waited = self.waiting = 0.0
         self._since = time.monotonic()
         self._speeds: list[float] = []
 
     def restart(self) -> None:
         """Begins a window; what was in the present one is not counted."""
-        self.tokens, self._since = 0, time.monotonic()
+        self.tokens, self.waited, self._since = 0, 0.0, time.monotonic()
 
     def lap(self) -> float | None:
         """Ends a window and begins the next: its tokens per second, None if it has no tokens."""
         seconds, tokens = time.monotonic() - self._since, self.tokens
+        self.waiting = self.waited / seconds
         self.restart()
         if not tokens:
             return None

@@ -12,10 +12,11 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from transformer_jax import compilation
 from transformer_jax.batch import Batch
 from transformer_jax.model.arch import Arch
 from transformer_jax.objective import Loss
-from transformer_jax.parallel import rules
+from transformer_jax.parallel import distributed, rules
 from transformer_jax.train.hyper import Hyper
 from transformer_jax.train.spikes.base import begin
 from transformer_jax.train.step import Recipe, Step, StepMetrics, TrainState
@@ -52,6 +53,11 @@ class Program:
     def param_shapes(self):
         """The parameters of one run as ShapeDtypeStructs."""
         return rules.unbox(self.boxed_params)
+
+    @cached_property
+    def schedule(self):
+        """Updates that were applied -> the factor of the learning rate; one compiled function."""
+        return jax.jit(self.recipe.optim.schedule)
 
     @cached_property
     def state_shardings(self) -> TrainState:
@@ -155,8 +161,11 @@ class Program:
         if key not in self._compiled:
             lowered = self.lower_train(state, batches_TBL, hyper)
             started = time.monotonic()
-            self._compiled[key] = compiled = lowered.compile()
-            self.compile_seconds += time.monotonic() - started
+            with compilation.counted() as found:
+                self._compiled[key] = compiled = lowered.compile()
+            self.compile_seconds += (seconds := time.monotonic() - started)
+            if found.loaded:
+                distributed.say(f"train step: taken from the programs compiled before, in {seconds:.1f} s")
             self.memory_bytes = max(self.memory_bytes or 0, compiled_bytes(compiled)) or None
         return self._compiled[key]
 
@@ -172,6 +181,11 @@ class Program:
         """The train step lowered for arguments, or structs, of these shapes."""
         with self._context():
             return self._train.lower(state, batches_TBL, hyper)
+
+    def lower_evaluate(self, params, batch, heads=None):
+        """The evaluation lowered for arguments, or structs, of these shapes."""
+        with self._context():
+            return self._evaluate.lower(params, heads, batch)
 
     @contextmanager
     def _context(self):

@@ -1,5 +1,7 @@
 """`Training`: the loop over updates of the runs that train together."""
 
+import time
+
 import jax
 
 from transformer_jax.parallel import distributed
@@ -127,8 +129,11 @@ class Training(Runs):
         raise self._stop.interrupted(f"stopped at step {self.step}; the same command resumes")
 
     def _dispatch(self, updates: int) -> None:
+        began = time.monotonic()
         own = {member.slot: member.batches(updates) for member in self._active}
         batches_TBL = place_members(self._program, own, leading=1, share=self._share)
+        if not (self._pending and _is_under_way(self._pending[-1].applied)):
+            self._clock.waited += time.monotonic() - began
         if updates in self._compiled:
             self._watchdog.made("training")
             self._state, metrics = self._program.train(self._state, batches_TBL, self._hyper)
@@ -156,6 +161,7 @@ class Training(Runs):
         shared = {}
         if speed is not None:
             shared["train/tokens_per_second"] = speed / len(self._members)
+            shared["train/waiting_for_data"] = self._clock.waiting
             utilisation = flops.utilisation(speed * self._flops_per_token)
             if utilisation is not None:
                 shared["train/model_flops_utilisation"] = utilisation
@@ -166,8 +172,8 @@ class Training(Runs):
             left_out = float(self._program.of_member(spikes, member.slot))
             values |= {"train/spikes": left_out} if self._state.spikes is not None else {}
             applied = self.step - int(lost + left_out)  # a skipped update does not move the schedule
-            schedule = self._program.recipe.optim.schedule(applied - 1)
-            values["train/learning_rate"] = float(schedule) * member.config.optim.learning_rate
+            schedule = float(self._program.schedule(applied - 1))
+            values["train/learning_rate"] = schedule * member.config.optim.learning_rate
             values |= shared
             self._write(member, values)
             written.append(values)
@@ -176,3 +182,8 @@ class Training(Runs):
             if lost := given_up(member.config, values["train/skipped"], values.get("train/spikes", 0.0), 0):
                 self._diverge(member, lost)
         self._clock.restart()  # writing is no training either
+
+
+def _is_under_way(output: jax.Array) -> bool:
+    """Whether the devices still work on it; never of what was fetched from them."""
+    return isinstance(output, jax.Array) and not output.is_ready()

@@ -84,7 +84,7 @@ def measure(config: ConfigDict, options: Options) -> dict:
             "vocabulary": vocab,
             "dtype": config.model.dtype,
             "attention": program.arch.execution.attention,
-            "stack": config.model.stack,
+            "stack": program.arch.execution.stack,
             "flops_per_token": per_token,
         },
         "batch": {

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 _HEADER = (
     "# Measured speed\n\n"
     "Rows are added by `--record`; results.jsonl beside this file has every figure of each. tokens/s and step are\n"
-    "medians over the repeats (min to max), tokens without padding. Compare rows of one machine only.\n\n"
+    "medians over the repeats (min to max), tokens without padding. Compare rows of one machine only. Contests with\n"
+    "peers follow below, a table each.\n\n"
 )
 _COLUMNS = (
     "date",
@@ -61,18 +62,44 @@ def table(record: dict) -> str:
 
 
 def append(record: dict, folder: Path) -> None:
-    """Adds the record to `folder`'s results.jsonl and RESULTS.md.
+    """Adds the record to `folder`'s results.jsonl and to the table at the top of its RESULTS.md.
 
     Raises:
       UserError: if they cannot be written.
     """
-    page = folder / "RESULTS.md"
+    top, rest = _page(folder)
+    _write(record, folder, top + _markdown(_row(record)) + rest)
+
+
+def append_section(record: dict, section: str, folder: Path) -> None:
+    """Adds the record to `folder`'s results.jsonl, and what it looks like to the end of its RESULTS.md.
+
+    Raises:
+      UserError: if they cannot be written.
+    """
+    top, rest = _page(folder)
+    _write(record, folder, f"{top}{rest}\n{section}")
+
+
+def _page(folder: Path) -> tuple[str, str]:
+    """RESULTS.md up to the last row of its table, and what follows."""
+    try:
+        lines = (folder / "RESULTS.md").read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return _HEADER + _markdown(_COLUMNS) + _markdown(["---"] * len(_COLUMNS)), ""
+    except OSError as error:
+        raise UserError(f"--out={folder} cannot be read: {error.strerror}") from None
+    end = next((i for i, line in enumerate(lines) if line.startswith("|")), len(lines))
+    while end < len(lines) and lines[end].startswith("|"):
+        end += 1
+    return "".join(lines[:end]), "".join(lines[end:])
+
+
+def _write(record: dict, folder: Path, page: str) -> None:
     try:
         with (folder / "results.jsonl").open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(record, sort_keys=True) + "\n")
-        head = "" if page.exists() else _HEADER + _markdown(_COLUMNS) + _markdown(["---"] * len(_COLUMNS))
-        with page.open("a", encoding="utf-8") as text:
-            text.write(head + _markdown(_row(record)))
+        (folder / "RESULTS.md").write_text(page, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out={folder} cannot be written: {error.strerror}") from None
 

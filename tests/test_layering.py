@@ -7,7 +7,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "transformer_jax"
 AXES = ("position", "residual", "mixer", "weighting", "ffn", "norm", "embedding", "head", "adapter")
-SHARED = {f"transformer_jax.{name}" for name in ("registry", "shapes", "errors", "model.base", "model.attend")}
+SHARED = {
+    f"transformer_jax.{name}"
+    for name in ("registry", "shapes", "errors", "model.base", "model.attend", "model.products")
+}
 SHARED |= {"transformer_jax.model.recurrence", *(f"transformer_jax.model.{axis}" for axis in AXES)}
 FILES = [path for axis in AXES for path in sorted((ROOT / "model" / axis).glob("*.py"))]
 

@@ -204,7 +204,7 @@ def rows(workdir: Path) -> dict[str, float]:
         except json.JSONDecodeError:
             continue
         for key, value in row.items():
-            if key not in ("step", "seconds", "train/tokens_per_second"):
+            if key not in ("step", "seconds", "train/tokens_per_second", "train/waiting_for_data"):
                 found[f"{row['step']} {key}"] = value
     return dict(sorted(found.items()))
 

@@ -90,7 +90,7 @@ def trained(folder: Path, processes: int, devices: int, cases: dict[str, dict]) 
 def measured(workdir: Path) -> list[dict]:
     """What a run has measured; what it took is left out, and what was measured twice because it was resumed."""
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    took = ("seconds", "train/tokens_per_second", "train/model_flops_utilisation")
+    took = ("seconds", "train/tokens_per_second", "train/waiting_for_data", "train/model_flops_utilisation")
     return list({str(row): row for row in ({k: v for k, v in each.items() if k not in took} for each in rows)}.values())
 
 
